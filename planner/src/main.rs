@@ -1,0 +1,2 @@
+//! Planner CLI.
+fn main() {}
