@@ -1,1 +1,3 @@
 //! Planner.
+
+pub mod source;
