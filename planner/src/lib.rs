@@ -7,5 +7,6 @@
 pub mod cache;
 pub mod model;
 pub mod quant;
+pub mod source;
 pub mod units;
 pub mod weights;

@@ -1,0 +1,6 @@
+//! Where a model description comes from.
+//!
+//! Every reader here takes bytes and returns data: opening files is the caller's part.
+
+pub mod json;
+mod quote;
