@@ -82,7 +82,13 @@ pub struct Workload {
 
 impl Default for Workload {
     fn default() -> Self {
-        Self { context_tokens: 4096, concurrency: 1, prefill_step_tokens: 2048, kv_quant: None, max_kv_tokens: None }
+        Self {
+            context_tokens: 4096,
+            concurrency: 1,
+            prefill_step_tokens: 2048,
+            kv_quant: None,
+            max_kv_tokens: None,
+        }
     }
 }
 
@@ -90,10 +96,14 @@ impl Default for Workload {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CacheError {
     /// A rotating cache cannot be quantized.
-    #[error("mlx-lm refuses to quantize this model's cache: it has rotating (sliding window) caches, and 'RotatingKVCache Quantization NYI'")]
+    #[error(
+        "mlx-lm refuses to quantize this model's cache: it has rotating (sliding window) caches, and 'RotatingKVCache Quantization NYI'"
+    )]
     Rotating,
     /// A head dimension does not divide by the group.
-    #[error("mlx-lm refuses to quantize this model's cache: the head dimension {dim} does not divide by the quantization group size {group_size}")]
+    #[error(
+        "mlx-lm refuses to quantize this model's cache: the head dimension {dim} does not divide by the quantization group size {group_size}"
+    )]
     Divide {
         /// Width of a key or value head.
         dim: u64,
@@ -125,15 +135,24 @@ impl Workload {
     #[must_use]
     pub const fn chunks(&self) -> (u64, u64) {
         let prefill = self.context_tokens - 1;
-        (prefill / self.prefill_step_tokens, prefill % self.prefill_step_tokens)
+        (
+            prefill / self.prefill_step_tokens,
+            prefill % self.prefill_step_tokens,
+        )
     }
 
     /// The moments at which all caches together can be largest.
     pub fn moments(&self) -> impl Iterator<Item = Moment> + use<> {
         let (full, rest) = self.chunks();
         let step = self.prefill_step_tokens;
-        let last_full = (full > 0).then(|| Moment::Chunk { before: (full - 1) * step, tokens: step });
-        let last = (rest > 0).then(|| Moment::Chunk { before: full * step, tokens: rest });
+        let last_full = (full > 0).then(|| Moment::Chunk {
+            before: (full - 1) * step,
+            tokens: step,
+        });
+        let last = (rest > 0).then(|| Moment::Chunk {
+            before: full * step,
+            tokens: rest,
+        });
         last_full.into_iter().chain(last).chain([Moment::Rest])
     }
 
@@ -163,7 +182,11 @@ fn full_room(tokens: u64, step: u64, single: bool) -> u64 {
             offset += (room - offset) / chunk * chunk;
         }
     }
-    if offset < tokens && tokens > room { offset + STEP } else { room }
+    if offset < tokens && tokens > room {
+        offset + STEP
+    } else {
+        room
+    }
 }
 
 /// Tokens a `RotatingKVCache` of `window` has room for at rest.
@@ -213,9 +236,23 @@ impl CacheKind {
     #[must_use]
     pub const fn token_elements(self) -> u64 {
         match self {
-            Self::Full { heads, k_dim, v_dim } | Self::Rotating { heads, k_dim, v_dim, .. } | Self::Chunked { heads, k_dim, v_dim, .. } => {
-                heads * (k_dim + v_dim)
+            Self::Full {
+                heads,
+                k_dim,
+                v_dim,
             }
+            | Self::Rotating {
+                heads,
+                k_dim,
+                v_dim,
+                ..
+            }
+            | Self::Chunked {
+                heads,
+                k_dim,
+                v_dim,
+                ..
+            } => heads * (k_dim + v_dim),
             Self::State { .. } => 0,
         }
     }
@@ -227,21 +264,45 @@ impl CacheKind {
         match (self, moment) {
             (Self::State { .. }, _) => 0,
             (Self::Full { .. }, Moment::Rest) => full_room(workload.context_tokens, step, true),
-            (Self::Full { .. }, Moment::Chunk { before, tokens }) => full_room(before + tokens, step, false),
-            (Self::Rotating { window, .. }, Moment::Rest) => rotating_room(workload.context_tokens, step, window),
-            (Self::Rotating { window, .. }, Moment::Chunk { before, tokens: 1 }) => rotating_room(before + 1, step, window),
-            (Self::Rotating { window, .. }, Moment::Chunk { before, tokens }) => before.min(window - 1) + tokens,
-            (Self::Chunked { chunk, .. }, Moment::Rest) => chunked_room(workload.context_tokens, step, chunk, true),
-            (Self::Chunked { chunk, .. }, Moment::Chunk { before, tokens }) => chunked_room(before + tokens, step, chunk, false),
+            (Self::Full { .. }, Moment::Chunk { before, tokens }) => {
+                full_room(before + tokens, step, false)
+            }
+            (Self::Rotating { window, .. }, Moment::Rest) => {
+                rotating_room(workload.context_tokens, step, window)
+            }
+            (Self::Rotating { window, .. }, Moment::Chunk { before, tokens: 1 }) => {
+                rotating_room(before + 1, step, window)
+            }
+            (Self::Rotating { window, .. }, Moment::Chunk { before, tokens }) => {
+                before.min(window - 1) + tokens
+            }
+            (Self::Chunked { chunk, .. }, Moment::Rest) => {
+                chunked_room(workload.context_tokens, step, chunk, true)
+            }
+            (Self::Chunked { chunk, .. }, Moment::Chunk { before, tokens }) => {
+                chunked_room(before + tokens, step, chunk, false)
+            }
         }
     }
 
     /// Bytes one sequence's cache takes in one layer.
     #[must_use]
-    pub fn bytes(self, workload: &Workload, moment: Moment, dtype: Dtype, kv_quant: Option<KvQuant>) -> u64 {
+    pub fn bytes(
+        self,
+        workload: &Workload,
+        moment: Moment,
+        dtype: Dtype,
+        kv_quant: Option<KvQuant>,
+    ) -> u64 {
         let room = self.room_tokens(workload, moment);
         match (self, kv_quant) {
-            (Self::State { elements, f32_elements }, _) => elements * dtype.bytes() + f32_elements * 4,
+            (
+                Self::State {
+                    elements,
+                    f32_elements,
+                },
+                _,
+            ) => elements * dtype.bytes() + f32_elements * 4,
             (Self::Full { .. }, Some(kv)) => {
                 let groups = self.token_elements() / u64::from(kv.group_size);
                 room * groups * Packing::affine(kv.bits, kv.group_size).group_bytes(dtype)
@@ -254,7 +315,19 @@ impl CacheKind {
 /// The caches a model really gets: `--max-kv-size` turns full ones into rotating ones where it is honoured.
 fn effective(model: &Model, kind: CacheKind, workload: &Workload) -> CacheKind {
     match (kind, workload.max_kv_tokens) {
-        (CacheKind::Full { heads, k_dim, v_dim }, Some(window)) if model.honours_max_kv_size => CacheKind::Rotating { heads, k_dim, v_dim, window },
+        (
+            CacheKind::Full {
+                heads,
+                k_dim,
+                v_dim,
+            },
+            Some(window),
+        ) if model.honours_max_kv_size => CacheKind::Rotating {
+            heads,
+            k_dim,
+            v_dim,
+            window,
+        },
         _ => kind,
     }
 }
@@ -264,23 +337,41 @@ fn effective(model: &Model, kind: CacheKind, workload: &Workload) -> CacheKind {
 /// # Errors
 /// Its own reasons for refusing.
 pub fn check(model: &Model, workload: &Workload) -> Result<(), CacheError> {
-    let Some(kv) = workload.quantized_at(workload.context_tokens) else { return Ok(()) };
-    let kinds = || model.groups.iter().flat_map(|g| g.caches.iter().map(|&c| effective(model, c, workload)));
+    let Some(kv) = workload.quantized_at(workload.context_tokens) else {
+        return Ok(());
+    };
+    let kinds = || {
+        model
+            .groups
+            .iter()
+            .flat_map(|g| g.caches.iter().map(|&c| effective(model, c, workload)))
+    };
     match model.kv_quant {
         KvQuantSupport::Ignored => return Ok(()),
-        KvQuantSupport::Yes | KvQuantSupport::Refused(_) if kinds().any(|k| matches!(k, CacheKind::Rotating { .. })) => return Err(CacheError::Rotating),
+        KvQuantSupport::Yes | KvQuantSupport::Refused(_)
+            if kinds().any(|k| matches!(k, CacheKind::Rotating { .. })) =>
+        {
+            return Err(CacheError::Rotating);
+        }
         _ => {}
     }
     for kind in kinds() {
         if let CacheKind::Full { k_dim, v_dim, .. } = kind {
             for dim in [k_dim, v_dim] {
                 if dim % u64::from(kv.group_size) != 0 {
-                    return Err(CacheError::Divide { dim, group_size: kv.group_size });
+                    return Err(CacheError::Divide {
+                        dim,
+                        group_size: kv.group_size,
+                    });
                 }
             }
         }
     }
-    if let KvQuantSupport::Refused(why) = model.kv_quant { Err(CacheError::Model(why)) } else { Ok(()) }
+    if let KvQuantSupport::Refused(why) = model.kv_quant {
+        Err(CacheError::Model(why))
+    } else {
+        Ok(())
+    }
 }
 
 /// Bytes all caches hold at `moment`, all sequences together. [`check`] has passed.
@@ -290,12 +381,20 @@ pub fn bytes_at(model: &Model, workload: &Workload, dtype: Dtype, moment: Moment
         Moment::Chunk { before, tokens } => before + tokens,
         Moment::Rest => workload.context_tokens,
     };
-    let kv_quant = workload.quantized_at(tokens).filter(|_| model.kv_quant == KvQuantSupport::Yes);
+    let kv_quant = workload
+        .quantized_at(tokens)
+        .filter(|_| model.kv_quant == KvQuantSupport::Yes);
     let per_sequence: u64 = model
         .groups
         .iter()
         .map(|group| {
-            let layer: u64 = group.caches.iter().map(|&kind| effective(model, kind, workload).bytes(workload, moment, dtype, kv_quant)).sum();
+            let layer: u64 = group
+                .caches
+                .iter()
+                .map(|&kind| {
+                    effective(model, kind, workload).bytes(workload, moment, dtype, kv_quant)
+                })
+                .sum();
             layer * group.count()
         })
         .fold(0, u64::saturating_add);
@@ -311,7 +410,11 @@ pub fn bytes_at_rest(model: &Model, workload: &Workload, dtype: Dtype) -> u64 {
 /// The most all caches hold together at any time of the run.
 #[must_use]
 pub fn peak_bytes(model: &Model, workload: &Workload, dtype: Dtype) -> u64 {
-    workload.moments().map(|moment| bytes_at(model, workload, dtype, moment)).max().unwrap_or(0)
+    workload
+        .moments()
+        .map(|moment| bytes_at(model, workload, dtype, moment))
+        .max()
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -367,15 +470,38 @@ mod tests {
     #[test]
     fn room_equals_the_rule_applied_step_by_step() {
         for step in [1, 2, 7, 100, 256, 300, 512, 1000, 2048] {
-            for tokens in [1, 2, 3, 255, 256, 257, 258, 1000, 2048, 2049, 2050, 4097, 10_001] {
-                assert_eq!(full_room(tokens, step, true), full_by_steps(tokens, step), "full {tokens} by {step}");
+            for tokens in [
+                1, 2, 3, 255, 256, 257, 258, 1000, 2048, 2049, 2050, 4097, 10_001,
+            ] {
+                assert_eq!(
+                    full_room(tokens, step, true),
+                    full_by_steps(tokens, step),
+                    "full {tokens} by {step}"
+                );
                 for window in [128, 300, 512, 4096] {
-                    let work = Workload { context_tokens: tokens, prefill_step_tokens: step, ..Workload::default() };
-                    let kind = CacheKind::Rotating { heads: 1, k_dim: 1, v_dim: 0, window };
+                    let work = Workload {
+                        context_tokens: tokens,
+                        prefill_step_tokens: step,
+                        ..Workload::default()
+                    };
+                    let kind = CacheKind::Rotating {
+                        heads: 1,
+                        k_dim: 1,
+                        v_dim: 0,
+                        window,
+                    };
                     let (rest, most) = rotating_by_steps(tokens, step, window);
-                    assert_eq!(kind.room_tokens(&work, Moment::Rest), rest, "rotating {tokens} by {step} window {window}");
+                    assert_eq!(
+                        kind.room_tokens(&work, Moment::Rest),
+                        rest,
+                        "rotating {tokens} by {step} window {window}"
+                    );
                     let found = work.moments().map(|m| kind.room_tokens(&work, m)).max();
-                    assert_eq!(found, Some(most), "rotating peak {tokens} by {step} window {window}");
+                    assert_eq!(
+                        found,
+                        Some(most),
+                        "rotating peak {tokens} by {step} window {window}"
+                    );
                 }
             }
         }
@@ -384,7 +510,10 @@ mod tests {
     #[test]
     fn a_chunked_cache_stays_near_its_chunk() {
         assert_eq!(chunked_room(2048, 2048, 8192, true), 2048);
-        assert_eq!(chunked_room(1_000_001, 2048, 8192, false), chunked_room(1_000_001 - 2048, 2048, 8192, false));
+        assert_eq!(
+            chunked_room(1_000_001, 2048, 8192, false),
+            chunked_room(1_000_001 - 2048, 2048, 8192, false)
+        );
         assert!(chunked_room(1_000_000, 2048, 8192, true) <= 8192 + 2048);
     }
 }

@@ -82,7 +82,11 @@ impl Packing {
     /// Affine coding of `bits` in groups of `group_size`.
     #[must_use]
     pub const fn affine(bits: u8, group_size: u16) -> Self {
-        Self { mode: Mode::Affine, bits, group_size }
+        Self {
+            mode: Mode::Affine,
+            bits,
+            group_size,
+        }
     }
 
     /// What MLX's own predicates give router gates and other layers that must stay precise.
@@ -146,7 +150,9 @@ impl Recipe {
     /// The module paths that take the high bits in a favoured layer.
     #[must_use]
     pub fn favours_path(path: &str) -> bool {
-        ["v_proj", "v_a_proj", "v_b_proj", "down_proj"].iter().any(|part| path.contains(part))
+        ["v_proj", "v_a_proj", "v_b_proj", "down_proj"]
+            .iter()
+            .any(|part| path.contains(part))
     }
 }
 
@@ -166,9 +172,17 @@ impl fmt::Display for Quant {
         match self {
             Self::Plain(dtype) => f.write_str(dtype.name()),
             Self::Packed(packing) => packing.fmt(f),
-            Self::Mixed(Recipe { low, high, group_size }) => {
+            Self::Mixed(Recipe {
+                low,
+                high,
+                group_size,
+            }) => {
                 write!(f, "mixed_{low}_{high}")?;
-                if *group_size == 64 { Ok(()) } else { write!(f, ":g{group_size}") }
+                if *group_size == 64 {
+                    Ok(())
+                } else {
+                    write!(f, ":g{group_size}")
+                }
             }
         }
     }
@@ -199,8 +213,13 @@ impl FromStr for Quant {
     type Err = QuantError;
 
     fn from_str(given: &str) -> Result<Self, QuantError> {
-        let unknown = || QuantError::Unknown { given: given.to_owned() };
-        let group_error = |why| QuantError::Group { given: given.to_owned(), why };
+        let unknown = || QuantError::Unknown {
+            given: given.to_owned(),
+        };
+        let group_error = |why| QuantError::Group {
+            given: given.to_owned(),
+            why,
+        };
         let lower = given.to_ascii_lowercase();
         let (name, group) = match lower.split_once(':') {
             None => (lower.as_str(), None),
@@ -213,9 +232,19 @@ impl FromStr for Quant {
             },
         };
         let fixed = |mode, bits, size: u16| match group {
-            None => Ok(Self::Packed(Packing { mode, bits, group_size: size })),
-            Some(g) if g == size => Ok(Self::Packed(Packing { mode, bits, group_size: size })),
-            Some(_) => Err(group_error("its group size is fixed: leave the :g part away")),
+            None => Ok(Self::Packed(Packing {
+                mode,
+                bits,
+                group_size: size,
+            })),
+            Some(g) if g == size => Ok(Self::Packed(Packing {
+                mode,
+                bits,
+                group_size: size,
+            })),
+            Some(_) => Err(group_error(
+                "its group size is fixed: leave the :g part away",
+            )),
         };
         let affine_group = || match group {
             Some(16) => Err(group_error("the group size is one of g32, g64, g128")),
@@ -224,7 +253,9 @@ impl FromStr for Quant {
         };
         let plain = |dtype| match group {
             None => Ok(Self::Plain(dtype)),
-            Some(_) => Err(group_error("a type that is not quantized has no group size")),
+            Some(_) => Err(group_error(
+                "a type that is not quantized has no group size",
+            )),
         };
         match name {
             "fp32" | "float32" | "f32" => plain(Dtype::F32),
@@ -233,10 +264,26 @@ impl FromStr for Quant {
             "mxfp4" => fixed(Mode::Mxfp4, 4, 32),
             "nvfp4" => fixed(Mode::Nvfp4, 4, 16),
             "mxfp8" => fixed(Mode::Mxfp8, 8, 32),
-            "mixed_2_6" => Ok(Self::Mixed(Recipe { low: 2, high: 6, group_size: affine_group()? })),
-            "mixed_3_4" => Ok(Self::Mixed(Recipe { low: 3, high: 4, group_size: affine_group()? })),
-            "mixed_3_6" => Ok(Self::Mixed(Recipe { low: 3, high: 6, group_size: affine_group()? })),
-            "mixed_4_6" => Ok(Self::Mixed(Recipe { low: 4, high: 6, group_size: affine_group()? })),
+            "mixed_2_6" => Ok(Self::Mixed(Recipe {
+                low: 2,
+                high: 6,
+                group_size: affine_group()?,
+            })),
+            "mixed_3_4" => Ok(Self::Mixed(Recipe {
+                low: 3,
+                high: 4,
+                group_size: affine_group()?,
+            })),
+            "mixed_3_6" => Ok(Self::Mixed(Recipe {
+                low: 3,
+                high: 6,
+                group_size: affine_group()?,
+            })),
+            "mixed_4_6" => Ok(Self::Mixed(Recipe {
+                low: 4,
+                high: 6,
+                group_size: affine_group()?,
+            })),
             _ => {
                 let bits = match name.strip_prefix("int").or_else(|| name.strip_prefix('q')) {
                     Some("2") => 2,
@@ -277,8 +324,16 @@ impl Scheme {
     /// A rule without exceptions by path. A plain type also sets the type of activations and caches.
     #[must_use]
     pub fn new(source: Dtype, quant: Quant) -> Self {
-        let dtype = if let Quant::Plain(dtype) = quant { dtype } else { source };
-        Self { dtype, quant, overrides: None }
+        let dtype = if let Quant::Plain(dtype) = quant {
+            dtype
+        } else {
+            source
+        };
+        Self {
+            dtype,
+            quant,
+            overrides: None,
+        }
     }
 }
 
@@ -288,10 +343,18 @@ mod tests {
 
     #[test]
     fn names_are_read_and_printed() {
-        for (name, printed) in
-            [("int4", "int4:g64"), ("INT4:g32", "int4:g32"), ("int3:128", "int3:g128"), ("bf16", "bf16"), ("mxfp4", "mxfp4"), ("mixed_3_6", "mixed_3_6")]
-        {
-            assert_eq!(name.parse::<Quant>().map(|q| q.to_string()), Ok(printed.to_owned()));
+        for (name, printed) in [
+            ("int4", "int4:g64"),
+            ("INT4:g32", "int4:g32"),
+            ("int3:128", "int3:g128"),
+            ("bf16", "bf16"),
+            ("mxfp4", "mxfp4"),
+            ("mixed_3_6", "mixed_3_6"),
+        ] {
+            assert_eq!(
+                name.parse::<Quant>().map(|q| q.to_string()),
+                Ok(printed.to_owned())
+            );
         }
     }
 
@@ -299,10 +362,16 @@ mod tests {
     fn unknown_names_say_what_is_accepted() {
         for bad in ["int7", "int1", "q4_k_m", "", "fp8", "int44"] {
             let error = bad.parse::<Quant>().expect_err(bad).to_string();
-            assert!(error.contains(&format!("'{bad}'")) && error.contains("mixed_4_6"), "{error}");
+            assert!(
+                error.contains(&format!("'{bad}'")) && error.contains("mixed_4_6"),
+                "{error}"
+            );
         }
         for bad in ["int4:g16", "int4:g48", "mxfp4:g64", "bf16:g64", "int4:"] {
-            assert!(matches!(bad.parse::<Quant>(), Err(QuantError::Group { .. })), "{bad}");
+            assert!(
+                matches!(bad.parse::<Quant>(), Err(QuantError::Group { .. })),
+                "{bad}"
+            );
         }
     }
 
@@ -310,7 +379,23 @@ mod tests {
     fn a_group_takes_what_mlx_keeps() {
         assert_eq!(Packing::affine(4, 64).group_bytes(Dtype::Bf16), 36);
         assert_eq!(Packing::affine(3, 32).group_bytes(Dtype::F32), 20);
-        assert_eq!(Packing { mode: Mode::Mxfp4, bits: 4, group_size: 32 }.group_bytes(Dtype::Bf16), 17);
-        assert_eq!(Packing { mode: Mode::Nvfp4, bits: 4, group_size: 16 }.group_bytes(Dtype::Bf16), 9);
+        assert_eq!(
+            Packing {
+                mode: Mode::Mxfp4,
+                bits: 4,
+                group_size: 32
+            }
+            .group_bytes(Dtype::Bf16),
+            17
+        );
+        assert_eq!(
+            Packing {
+                mode: Mode::Nvfp4,
+                bits: 4,
+                group_size: 16
+            }
+            .group_bytes(Dtype::Bf16),
+            9
+        );
     }
 }

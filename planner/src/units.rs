@@ -16,7 +16,9 @@ pub const GIB: u64 = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SizeError {
     /// Not a number with a known unit.
-    #[error("'{given}' is not a size: give a whole number of bytes or a number with KB, MB, GB or TB (KiB, MiB, GiB, TiB), such as 48GB")]
+    #[error(
+        "'{given}' is not a size: give a whole number of bytes or a number with KB, MB, GB or TB (KiB, MiB, GiB, TiB), such as 48GB"
+    )]
     Form {
         /// What was typed.
         given: String,
@@ -34,10 +36,16 @@ pub enum SizeError {
 /// # Errors
 /// [`SizeError`] quotes what was typed and says what is accepted.
 pub fn parse_size(given: &str) -> Result<u64, SizeError> {
-    let form = || SizeError::Form { given: given.to_owned() };
-    let range = || SizeError::Range { given: given.to_owned() };
+    let form = || SizeError::Form {
+        given: given.to_owned(),
+    };
+    let range = || SizeError::Range {
+        given: given.to_owned(),
+    };
     let text = given.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let scale: u64 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -48,7 +56,11 @@ pub fn parse_size(given: &str) -> Result<u64, SizeError> {
         _ => return Err(form()),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || fraction.contains('.') || (number.contains('.') && fraction.is_empty()) || fraction.len() > 9 {
+    if whole.is_empty()
+        || fraction.contains('.')
+        || (number.contains('.') && fraction.is_empty())
+        || fraction.len() > 9
+    {
         return Err(form());
     }
     let whole: u64 = whole.parse().map_err(|_| range())?;
@@ -57,7 +69,10 @@ pub fn parse_size(given: &str) -> Result<u64, SizeError> {
         let digits: u64 = fraction.parse().map_err(|_| form())?;
         let ten = 10u64.pow(u32::try_from(fraction.len()).unwrap_or(9));
         let part = u128::from(digits) * u128::from(scale) / u128::from(ten);
-        bytes = u64::try_from(part).ok().and_then(|p| bytes.checked_add(p)).ok_or_else(range)?;
+        bytes = u64::try_from(part)
+            .ok()
+            .and_then(|p| bytes.checked_add(p))
+            .ok_or_else(range)?;
     }
     if bytes == 0 || bytes > i64::MAX as u64 {
         return Err(range());
@@ -68,7 +83,11 @@ pub fn parse_size(given: &str) -> Result<u64, SizeError> {
 /// Bytes as GiB with one decimal: `17.0 GiB`; small ones as MiB: `512 MiB`.
 #[must_use]
 pub fn human(bytes: u64) -> String {
-    if bytes >= GIB { format!("{} GiB", gib(bytes)) } else { format!("{} MiB", bytes.div_ceil(MIB)) }
+    if bytes >= GIB {
+        format!("{} GiB", gib(bytes))
+    } else {
+        format!("{} MiB", bytes.div_ceil(MIB))
+    }
 }
 
 /// Bytes as a bare number of GiB with one decimal.
@@ -106,7 +125,19 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused_with_its_text() {
-        for bad in ["", "GB", "48XB", "-1", "1..2", "1.", "1e30", "0", "0GB", "99999999999999999999", "9999999TB"] {
+        for bad in [
+            "",
+            "GB",
+            "48XB",
+            "-1",
+            "1..2",
+            "1.",
+            "1e30",
+            "0",
+            "0GB",
+            "99999999999999999999",
+            "9999999TB",
+        ] {
             let error = parse_size(bad).expect_err(bad).to_string();
             assert!(error.contains(&format!("'{bad}'")), "{error}");
         }

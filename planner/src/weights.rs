@@ -44,10 +44,14 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WeightsError {
     /// A mixed recipe needs layers with these names.
-    #[error("mlx-lm refuses a mixed recipe for this model: it has no layer named down_proj ('Model does not have expected keys for mixed quant.')")]
+    #[error(
+        "mlx-lm refuses a mixed recipe for this model: it has no layer named down_proj ('Model does not have expected keys for mixed quant.')"
+    )]
     NoDownProj,
     /// An exception cannot be applied.
-    #[error("mlx-lm refuses this quantization: '{path}' is to be packed in groups of {group_size}, but its last dimension {last} does not divide by that")]
+    #[error(
+        "mlx-lm refuses this quantization: '{path}' is to be packed in groups of {group_size}, but its last dimension {last} does not divide by that"
+    )]
     Divide {
         /// The array.
         path: String,
@@ -63,7 +67,9 @@ fn bytes_of(tensor: &Tensor, stored: Stored, scheme: &Scheme) -> u64 {
     let elements = tensor.shape.elements();
     match stored {
         Stored::Plain(dtype) => elements * dtype.bytes(),
-        Stored::Packed(packing) => elements / u64::from(packing.group_size) * packing.group_bytes(scheme.dtype),
+        Stored::Packed(packing) => {
+            elements / u64::from(packing.group_size) * packing.group_bytes(scheme.dtype)
+        }
     }
 }
 
@@ -86,7 +92,8 @@ fn rule(tensor: &Tensor, scheme: &Scheme, favoured: bool) -> Result<Stored, Weig
             Policy::Keep => return Ok(plain),
         },
         Quant::Mixed(recipe) => {
-            let high = tensor.path.contains("lm_head") || (favoured && Recipe::favours_path(&tensor.path));
+            let high =
+                tensor.path.contains("lm_head") || (favoured && Recipe::favours_path(&tensor.path));
             (recipe.packing(false), recipe.packing(high))
         }
     };
@@ -101,14 +108,27 @@ fn checked(tensor: &Tensor, packing: Packing) -> Result<Stored, WeightsError> {
     if packing.divides(tensor.shape.last()) {
         Ok(Stored::Packed(packing))
     } else {
-        Err(WeightsError::Divide { path: module(&tensor.path).to_owned(), group_size: packing.group_size, last: tensor.shape.last() })
+        Err(WeightsError::Divide {
+            path: module(&tensor.path).to_owned(),
+            group_size: packing.group_size,
+            last: tensor.shape.last(),
+        })
     }
 }
 
 /// Calls `each` for every run of layers that store an array alike: (count, how).
-fn portions(model: &Model, tensor: &Tensor, scheme: &Scheme, mut each: impl FnMut(u64, Stored)) -> Result<(), WeightsError> {
+fn portions(
+    model: &Model,
+    tensor: &Tensor,
+    scheme: &Scheme,
+    mut each: impl FnMut(u64, Stored),
+) -> Result<(), WeightsError> {
     let group = tensor.group.map(|g| &model.groups[g]);
-    if let Some(overrides) = scheme.overrides.as_deref().filter(|_| tensor.role != Role::Plain) {
+    if let Some(overrides) = scheme
+        .overrides
+        .as_deref()
+        .filter(|_| tensor.role != Role::Plain)
+    {
         let over = |path: &str, favoured| match overrides.get(path) {
             Some(Override::Keep) => Ok(Stored::Plain(scheme.dtype)),
             Some(Override::Packed(packing)) => checked(tensor, *packing),
@@ -120,7 +140,10 @@ fn portions(model: &Model, tensor: &Tensor, scheme: &Scheme, mut each: impl FnMu
         };
         let mut runs: Vec<(u64, Stored)> = Vec::new();
         for &layer in &group.layers {
-            let stored = over(&format!("{}.{layer}.{}", group.prefix, module(&tensor.path)), Recipe::favours(u64::from(layer), model.layer_count))?;
+            let stored = over(
+                &format!("{}.{layer}.{}", group.prefix, module(&tensor.path)),
+                Recipe::favours(u64::from(layer), model.layer_count),
+            )?;
             match runs.iter_mut().find(|(_, known)| *known == stored) {
                 Some((count, _)) => *count += 1,
                 None => runs.push((1, stored)),
@@ -133,7 +156,9 @@ fn portions(model: &Model, tensor: &Tensor, scheme: &Scheme, mut each: impl FnMu
     }
     let count = group.map_or(1, super::model::LayerGroup::count);
     match (scheme.quant, group) {
-        (Quant::Mixed(_), Some(group)) if tensor.role != Role::Plain && Recipe::favours_path(&tensor.path) => {
+        (Quant::Mixed(_), Some(group))
+            if tensor.role != Role::Plain && Recipe::favours_path(&tensor.path) =>
+        {
             if group.favoured > 0 {
                 each(group.favoured, rule(tensor, scheme, true)?);
             }
@@ -147,7 +172,9 @@ fn portions(model: &Model, tensor: &Tensor, scheme: &Scheme, mut each: impl FnMu
 }
 
 fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
-    if matches!(scheme.quant, Quant::Mixed(_)) && !model.tensors.iter().any(|t| t.path.contains("down_proj")) {
+    if matches!(scheme.quant, Quant::Mixed(_))
+        && !model.tensors.iter().any(|t| t.path.contains("down_proj"))
+    {
         return Err(WeightsError::NoDownProj);
     }
     Ok(())
@@ -161,7 +188,9 @@ pub fn total_bytes(model: &Model, scheme: &Scheme) -> Result<u64, WeightsError> 
     check(model, scheme)?;
     let mut total = 0_u64;
     for tensor in &model.tensors {
-        portions(model, tensor, scheme, |count, stored| total = total.saturating_add(bytes_of(tensor, stored, scheme).saturating_mul(count)))?;
+        portions(model, tensor, scheme, |count, stored| {
+            total = total.saturating_add(bytes_of(tensor, stored, scheme).saturating_mul(count))
+        })?;
     }
     Ok(total)
 }
@@ -195,7 +224,10 @@ pub fn ledger(model: &Model, scheme: &Scheme) -> Result<Vec<Line>, WeightsError>
     check(model, scheme)?;
     let mut lines = Vec::with_capacity(model.tensors.len());
     for tensor in &model.tensors {
-        let path = tensor.group.map_or_else(|| tensor.path.to_string(), |g| format!("{}.*.{}", model.groups[g].prefix, tensor.path));
+        let path = tensor.group.map_or_else(
+            || tensor.path.to_string(),
+            |g| format!("{}.*.{}", model.groups[g].prefix, tensor.path),
+        );
         portions(model, tensor, scheme, |count, stored| {
             lines.push(Line {
                 path: path.clone(),

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{Config, ConfigError, FeedForward, KvQuantSupport, LayerGroup, Mixer, Model, Policy, Reads, Role, Shape, Tensor};
+use super::{
+    Config, ConfigError, FeedForward, KvQuantSupport, LayerGroup, Mixer, Model, Policy, Reads,
+    Role, Shape, Tensor,
+};
 use crate::cache::CacheKind;
 use crate::quant::{Dtype, Recipe};
 
@@ -44,10 +47,22 @@ impl Builder {
     ///
     /// # Errors
     /// When `model_type`, `hidden_size` or `vocab_size` stands there in a form that cannot be used.
-    pub fn new(family: &'static str, config: &Config<'_>, hidden: u64, vocab: u64) -> Result<Self, ConfigError> {
-        let max_context_tokens = ["max_position_embeddings", "max_sequence_length", "n_positions", "n_ctx", "seq_length", "max_seq_len"]
-            .iter()
-            .find_map(|field| config.dim_opt(field).ok().flatten());
+    pub fn new(
+        family: &'static str,
+        config: &Config<'_>,
+        hidden: u64,
+        vocab: u64,
+    ) -> Result<Self, ConfigError> {
+        let max_context_tokens = [
+            "max_position_embeddings",
+            "max_sequence_length",
+            "n_positions",
+            "n_ctx",
+            "seq_length",
+            "max_seq_len",
+        ]
+        .iter()
+        .find_map(|field| config.dim_opt(field).ok().flatten());
         Ok(Self {
             model: Model {
                 architecture: config.text("model_type")?.unwrap_or(family).to_owned(),
@@ -83,54 +98,131 @@ impl Builder {
         self.error.get_or_insert(error);
     }
 
-    fn push(&mut self, path: Cow<'static, str>, dims: &[u64], role: Role, reads: Reads) -> &mut Tensor {
+    fn push(
+        &mut self,
+        path: Cow<'static, str>,
+        dims: &[u64],
+        role: Role,
+        reads: Reads,
+    ) -> &mut Tensor {
         let repeats = self.current.map_or(1, |g| self.model.groups[g].count());
-        let total = dims.iter().try_fold(repeats, |n, &d| n.checked_mul(d)).and_then(|n| n.checked_add(self.elements)).filter(|&n| n <= ELEMENTS_MAX);
+        let total = dims
+            .iter()
+            .try_fold(repeats, |n, &d| n.checked_mul(d))
+            .and_then(|n| n.checked_add(self.elements))
+            .filter(|&n| n <= ELEMENTS_MAX);
         // An array too large to count is kept empty, so that nothing computed before the error is told overflows.
         let shape = if let Some(total) = total {
             self.elements = total;
             Shape::new(dims)
         } else {
-            self.fail(ConfigError::Overflow { path: path.to_string() });
+            self.fail(ConfigError::Overflow {
+                path: path.to_string(),
+            });
             Shape::new(&[0])
         };
         let index = self.model.tensors.len();
-        self.model.tensors.push(Tensor { path, group: self.current, shape, role, policy: Policy::Asked, fixed_dtype: None, reads });
+        self.model.tensors.push(Tensor {
+            path,
+            group: self.current,
+            shape,
+            role,
+            policy: Policy::Asked,
+            fixed_dtype: None,
+            reads,
+        });
         &mut self.model.tensors[index]
     }
 
     /// `nn.Linear(input, output, bias)`: weight (output, input) and, with `bias`, (output).
-    pub fn linear(&mut self, path: &'static str, output: u64, input: u64, bias: bool) -> Weight<'_> {
+    pub fn linear(
+        &mut self,
+        path: &'static str,
+        output: u64,
+        input: u64,
+        bias: bool,
+    ) -> Weight<'_> {
         if bias {
-            self.push(Cow::Owned(format!("{path}.bias")), &[output], Role::Plain, Reads::All);
+            self.push(
+                Cow::Owned(format!("{path}.bias")),
+                &[output],
+                Role::Plain,
+                Reads::All,
+            );
         }
-        Weight(self.push(Cow::Owned(format!("{path}.weight")), &[output, input], Role::Linear, Reads::All))
+        Weight(self.push(
+            Cow::Owned(format!("{path}.weight")),
+            &[output, input],
+            Role::Linear,
+            Reads::All,
+        ))
     }
 
     /// `SwitchLinear(input, output, experts, bias)`: weight (experts, output, input), bias (experts, output).
-    pub fn switch_linear(&mut self, path: &str, (experts, chosen): (u64, u64), output: u64, input: u64, bias: bool) -> Weight<'_> {
-        let reads = Reads::Experts { chosen, of: experts };
+    pub fn switch_linear(
+        &mut self,
+        path: &str,
+        (experts, chosen): (u64, u64),
+        output: u64,
+        input: u64,
+        bias: bool,
+    ) -> Weight<'_> {
+        let reads = Reads::Experts {
+            chosen,
+            of: experts,
+        };
         if bias {
-            self.push(Cow::Owned(format!("{path}.bias")), &[experts, output], Role::Plain, reads);
+            self.push(
+                Cow::Owned(format!("{path}.bias")),
+                &[experts, output],
+                Role::Plain,
+                reads,
+            );
         }
-        Weight(self.push(Cow::Owned(format!("{path}.weight")), &[experts, output, input], Role::Linear, reads))
+        Weight(self.push(
+            Cow::Owned(format!("{path}.weight")),
+            &[experts, output, input],
+            Role::Linear,
+            reads,
+        ))
     }
 
     /// `MultiLinear(input, output, heads)`: weight (heads, output, input).
-    pub fn multi_linear(&mut self, path: &'static str, heads: u64, output: u64, input: u64) -> Weight<'_> {
-        Weight(self.push(Cow::Owned(format!("{path}.weight")), &[heads, output, input], Role::Linear, Reads::All))
+    pub fn multi_linear(
+        &mut self,
+        path: &'static str,
+        heads: u64,
+        output: u64,
+        input: u64,
+    ) -> Weight<'_> {
+        Weight(self.push(
+            Cow::Owned(format!("{path}.weight")),
+            &[heads, output, input],
+            Role::Linear,
+            Reads::All,
+        ))
     }
 
     /// `nn.Embedding(rows, width)`.
     pub fn embedding(&mut self, path: &'static str, rows: u64, width: u64) {
-        self.push(Cow::Owned(format!("{path}.weight")), &[rows, width], Role::Embedding, Reads::Row);
+        self.push(
+            Cow::Owned(format!("{path}.weight")),
+            &[rows, width],
+            Role::Embedding,
+            Reads::Row,
+        );
     }
 
     /// The token embedding, which is the output head too when `tied`.
     pub fn embed_tokens(&mut self, path: &'static str, tied: bool) {
         let (vocab, hidden) = (self.model.vocab, self.model.hidden);
         let reads = if tied { Reads::Tied } else { Reads::Row };
-        self.push(Cow::Owned(format!("{path}.weight")), &[vocab, hidden], Role::Embedding, reads);
+        self.push(
+            Cow::Owned(format!("{path}.weight")),
+            &[vocab, hidden],
+            Role::Embedding,
+            reads,
+        );
     }
 
     /// The output head, unless it is tied to the embedding.
@@ -143,13 +235,23 @@ impl Builder {
 
     /// `nn.RMSNorm(width)`: a weight.
     pub fn norm(&mut self, path: &'static str, width: u64) {
-        self.push(Cow::Owned(format!("{path}.weight")), &[width], Role::Plain, Reads::All);
+        self.push(
+            Cow::Owned(format!("{path}.weight")),
+            &[width],
+            Role::Plain,
+            Reads::All,
+        );
     }
 
     /// `nn.LayerNorm(width, bias=True)`: a weight and a bias.
     pub fn layer_norm(&mut self, path: &'static str, width: u64) {
         self.norm(path, width);
-        self.push(Cow::Owned(format!("{path}.bias")), &[width], Role::Plain, Reads::All);
+        self.push(
+            Cow::Owned(format!("{path}.bias")),
+            &[width],
+            Role::Plain,
+            Reads::All,
+        );
     }
 
     /// A parameter that is never quantized (full name, with `.weight` where it has one).
@@ -159,16 +261,26 @@ impl Builder {
 
     /// The same, in a type that casting leaves alone.
     pub fn param_fixed(&mut self, path: &'static str, dims: &[u64], dtype: Dtype) {
-        self.push(Cow::Borrowed(path), dims, Role::Plain, Reads::All).fixed_dtype = Some(dtype);
+        self.push(Cow::Borrowed(path), dims, Role::Plain, Reads::All)
+            .fixed_dtype = Some(dtype);
     }
 
     /// Adds `count` layers under `prefix`. `kind` says of each index what kind it is; `each` lists the arrays, mixers
     /// and caches of a kind, once.
-    pub fn layers<K: PartialEq + Copy>(&mut self, prefix: &'static str, count: u64, kind: impl Fn(u64) -> K, mut each: impl FnMut(&mut Self, K)) {
+    pub fn layers<K: PartialEq + Copy>(
+        &mut self,
+        prefix: &'static str,
+        count: u64,
+        kind: impl Fn(u64) -> K,
+        mut each: impl FnMut(&mut Self, K),
+    ) {
         let mut kinds: Vec<(K, usize)> = Vec::new();
         for index in 0..count {
             let k = kind(index);
-            let known = kinds.iter().find(|(known, _)| *known == k).map(|(_, group)| *group);
+            let known = kinds
+                .iter()
+                .find(|(known, _)| *known == k)
+                .map(|(_, group)| *group);
             let group = known.unwrap_or_else(|| {
                 kinds.push((k, self.model.groups.len()));
                 self.model.groups.push(LayerGroup {

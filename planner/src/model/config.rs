@@ -34,7 +34,9 @@ pub enum ConfigError {
     #[error("{0}")]
     Shape(&'static str),
     /// The architecture is not one whose rules are known.
-    #[error("unknown architecture: model_type '{model_type}' is none of the {known} that are known (see `shvplan models --families`)")]
+    #[error(
+        "unknown architecture: model_type '{model_type}' is none of the {known} that are known (see `shvplan models --families`)"
+    )]
     UnknownArchitecture {
         /// The model_type.
         model_type: String,
@@ -64,7 +66,10 @@ pub struct Config<'a> {
 fn quoted(value: &Value) -> String {
     let mut text = value.to_string();
     if text.len() > 60 {
-        let cut = (0..=57).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+        let cut = (0..=57)
+            .rev()
+            .find(|&i| text.is_char_boundary(i))
+            .unwrap_or(0);
         text.truncate(cut);
         text.push('…');
     }
@@ -79,13 +84,18 @@ impl<'a> Config<'a> {
     pub fn new(value: &'a Value) -> Result<Self, ConfigError> {
         match value.as_object() {
             Some(map) if !map.is_empty() => Ok(Self { map, within: None }),
-            Some(_) => Err(ConfigError::Shape("the description is an empty object: a config.json with at least model_type is expected")),
-            None => Err(ConfigError::Shape("the description is not a JSON object: a config.json as published with the model is expected")),
+            Some(_) => Err(ConfigError::Shape(
+                "the description is an empty object: a config.json with at least model_type is expected",
+            )),
+            None => Err(ConfigError::Shape(
+                "the description is not a JSON object: a config.json as published with the model is expected",
+            )),
         }
     }
 
     fn path(&self, field: &str) -> String {
-        self.within.map_or_else(|| field.to_owned(), |outer| format!("{outer}.{field}"))
+        self.within
+            .map_or_else(|| field.to_owned(), |outer| format!("{outer}.{field}"))
     }
 
     /// The value of a field; null counts as absent.
@@ -103,8 +113,15 @@ impl<'a> Config<'a> {
     /// An error about a field's value.
     #[must_use]
     pub fn invalid(&self, field: &str, expected: impl Into<String>) -> ConfigError {
-        let value = self.map.get(field).map_or_else(|| "nothing".to_owned(), quoted);
-        ConfigError::Invalid { field: self.path(field), value, expected: expected.into() }
+        let value = self
+            .map
+            .get(field)
+            .map_or_else(|| "nothing".to_owned(), quoted);
+        ConfigError::Invalid {
+            field: self.path(field),
+            value,
+            expected: expected.into(),
+        }
     }
 
     /// A nested object, if it is there.
@@ -114,7 +131,10 @@ impl<'a> Config<'a> {
     pub fn object(&self, field: &'static str) -> Result<Option<Config<'a>>, ConfigError> {
         match self.get(field) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Config { map, within: Some(field) })),
+            Some(Value::Object(map)) => Ok(Some(Config {
+                map,
+                within: Some(field),
+            })),
             Some(_) => Err(self.invalid(field, "an object is expected")),
         }
     }
@@ -124,15 +144,26 @@ impl<'a> Config<'a> {
     /// # Errors
     /// When it is not there, or no object.
     pub fn need_object(&self, field: &'static str) -> Result<Config<'a>, ConfigError> {
-        self.object(field)?.ok_or_else(|| ConfigError::Missing { field: self.path(field), expected: "an object is expected" })
+        self.object(field)?.ok_or_else(|| ConfigError::Missing {
+            field: self.path(field),
+            expected: "an object is expected",
+        })
     }
 
     fn whole(&self, field: &str, value: &Value, least: u64, most: u64) -> Result<u64, ConfigError> {
         // Python writes some whole numbers as floats (2816.0).
-        let number = value.as_u64().or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && *f >= 0.0 && *f < 1e15).map(|f| f as u64));
+        let number = value.as_u64().or_else(|| {
+            value
+                .as_f64()
+                .filter(|f| f.fract() == 0.0 && *f >= 0.0 && *f < 1e15)
+                .map(|f| f as u64)
+        });
         match number {
             Some(n) if (least..=most).contains(&n) => Ok(n),
-            _ => Err(self.invalid(field, format!("a whole number from {least} to {most} is expected"))),
+            _ => Err(self.invalid(
+                field,
+                format!("a whole number from {least} to {most} is expected"),
+            )),
         }
     }
 
@@ -141,7 +172,9 @@ impl<'a> Config<'a> {
     /// # Errors
     /// When it is there and out of range.
     pub fn dim_opt(&self, field: &str) -> Result<Option<u64>, ConfigError> {
-        self.get(field).map(|v| self.whole(field, v, 1, DIMENSION_MAX)).transpose()
+        self.get(field)
+            .map(|v| self.whole(field, v, 1, DIMENSION_MAX))
+            .transpose()
     }
 
     /// A dimension that must be there.
@@ -165,7 +198,10 @@ impl<'a> Config<'a> {
     /// # Errors
     /// When it is missing or out of range.
     pub fn count(&self, field: &str) -> Result<u64, ConfigError> {
-        self.get(field).map(|v| self.whole(field, v, 1, COUNT_MAX)).transpose()?.ok_or_else(|| self.missing(field))
+        self.get(field)
+            .map(|v| self.whole(field, v, 1, COUNT_MAX))
+            .transpose()?
+            .ok_or_else(|| self.missing(field))
     }
 
     /// A count that may be zero, with the default of the model class: 0 to 8192.
@@ -173,7 +209,11 @@ impl<'a> Config<'a> {
     /// # Errors
     /// When it is there and out of range.
     pub fn count_or(&self, field: &str, default: u64) -> Result<u64, ConfigError> {
-        Ok(self.get(field).map(|v| self.whole(field, v, 0, COUNT_MAX)).transpose()?.unwrap_or(default))
+        Ok(self
+            .get(field)
+            .map(|v| self.whole(field, v, 0, COUNT_MAX))
+            .transpose()?
+            .unwrap_or(default))
     }
 
     /// A count that may be absent or zero.
@@ -181,11 +221,16 @@ impl<'a> Config<'a> {
     /// # Errors
     /// When it is there and out of range.
     pub fn count_opt(&self, field: &str) -> Result<Option<u64>, ConfigError> {
-        self.get(field).map(|v| self.whole(field, v, 0, COUNT_MAX)).transpose()
+        self.get(field)
+            .map(|v| self.whole(field, v, 0, COUNT_MAX))
+            .transpose()
     }
 
     fn missing(&self, field: &str) -> ConfigError {
-        ConfigError::Missing { field: self.path(field), expected: "a whole number is expected" }
+        ConfigError::Missing {
+            field: self.path(field),
+            expected: "a whole number is expected",
+        }
     }
 
     /// A truth value with the default of the model class.
@@ -207,7 +252,10 @@ impl<'a> Config<'a> {
     pub fn number_or(&self, field: &str, default: f64) -> Result<f64, ConfigError> {
         match self.get(field) {
             None => Ok(default),
-            Some(value) => value.as_f64().filter(|f| f.is_finite()).ok_or_else(|| self.invalid(field, "a number is expected")),
+            Some(value) => value
+                .as_f64()
+                .filter(|f| f.is_finite())
+                .ok_or_else(|| self.invalid(field, "a number is expected")),
         }
     }
 
@@ -240,8 +288,16 @@ impl<'a> Config<'a> {
     /// # Errors
     /// When it is there and holds anything else.
     pub fn texts(&self, field: &str) -> Result<Option<Vec<&'a str>>, ConfigError> {
-        let Some(list) = self.list(field)? else { return Ok(None) };
-        list.iter().map(|v| v.as_str().ok_or_else(|| self.invalid(field, "a list of strings is expected"))).collect::<Result<_, _>>().map(Some)
+        let Some(list) = self.list(field)? else {
+            return Ok(None);
+        };
+        list.iter()
+            .map(|v| {
+                v.as_str()
+                    .ok_or_else(|| self.invalid(field, "a list of strings is expected"))
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 
     /// A list of whole numbers, if it is there.
@@ -249,8 +305,13 @@ impl<'a> Config<'a> {
     /// # Errors
     /// When it is there and holds anything else.
     pub fn wholes(&self, field: &str) -> Result<Option<Vec<u64>>, ConfigError> {
-        let Some(list) = self.list(field)? else { return Ok(None) };
-        list.iter().map(|v| self.whole(field, v, 0, DIMENSION_MAX)).collect::<Result<_, _>>().map(Some)
+        let Some(list) = self.list(field)? else {
+            return Ok(None);
+        };
+        list.iter()
+            .map(|v| self.whole(field, v, 0, DIMENSION_MAX))
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 
     /// A whole number, or a list of one for each of `layers` (gemma3n's `intermediate_size`).
@@ -261,7 +322,14 @@ impl<'a> Config<'a> {
         match self.get(field) {
             Some(Value::Array(_)) => {
                 let list = self.wholes(field)?.unwrap_or_default();
-                if list.len() as u64 == layers { Ok(list) } else { Err(self.invalid(field, format!("a list of {layers} entries, one a layer, is expected"))) }
+                if list.len() as u64 == layers {
+                    Ok(list)
+                } else {
+                    Err(self.invalid(
+                        field,
+                        format!("a list of {layers} entries, one a layer, is expected"),
+                    ))
+                }
             }
             _ => Ok(vec![self.dim(field)?; usize::try_from(layers).unwrap_or(0)]),
         }
@@ -275,15 +343,36 @@ mod tests {
 
     #[test]
     fn errors_name_field_value_and_what_would_do() {
-        let value = json!({"a": -1, "b": "x", "c": 1_u64 << 63, "t": {"d": 0}, "n": null, "f": 12.0});
+        let value =
+            json!({"a": -1, "b": "x", "c": 1_u64 << 63, "t": {"d": 0}, "n": null, "f": 12.0});
         let config = Config::new(&value).unwrap();
         assert_eq!(config.dim("f"), Ok(12));
         assert_eq!(config.dim_or("n", 7), Ok(7));
         let text = config.dim("a").unwrap_err().to_string();
-        assert_eq!(text, "field 'a' holds -1: a whole number from 1 to 1099511627776 is expected");
+        assert_eq!(
+            text,
+            "field 'a' holds -1: a whole number from 1 to 1099511627776 is expected"
+        );
         assert!(config.dim("b").unwrap_err().to_string().contains("\"x\""));
-        assert!(config.dim("c").unwrap_err().to_string().contains("9223372036854775808"));
-        assert!(config.need_object("t").unwrap().count("d").unwrap_err().to_string().contains("'t.d' holds 0"));
-        assert_eq!(config.dim("zz").unwrap_err().to_string(), "field 'zz' is missing: a whole number is expected");
+        assert!(
+            config
+                .dim("c")
+                .unwrap_err()
+                .to_string()
+                .contains("9223372036854775808")
+        );
+        assert!(
+            config
+                .need_object("t")
+                .unwrap()
+                .count("d")
+                .unwrap_err()
+                .to_string()
+                .contains("'t.d' holds 0")
+        );
+        assert_eq!(
+            config.dim("zz").unwrap_err().to_string(),
+            "field 'zz' is missing: a whole number is expected"
+        );
     }
 }

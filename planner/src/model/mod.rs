@@ -28,7 +28,10 @@ impl Shape {
     /// The shape with these dimensions; what lies beyond four is multiplied into the first.
     #[must_use]
     pub fn new(dims: &[u64]) -> Self {
-        let mut shape = Self { dims: [1; 4], rank: dims.len().min(4) as u8 };
+        let mut shape = Self {
+            dims: [1; 4],
+            rank: dims.len().min(4) as u8,
+        };
         let extra = dims.len().saturating_sub(4);
         for (i, &d) in dims.iter().enumerate() {
             let slot = &mut shape.dims[i.saturating_sub(extra)];
@@ -290,7 +293,10 @@ impl Model {
     /// Logical parameters: elements of all arrays before quantization.
     #[must_use]
     pub fn parameters(&self) -> u64 {
-        self.tensors.iter().map(|t| t.shape.elements() * self.repeats(t)).sum()
+        self.tensors
+            .iter()
+            .map(|t| t.shape.elements() * self.repeats(t))
+            .sum()
     }
 
     /// Parameters that take part in computing one token: chosen experts only, the output head, no embedding rows.

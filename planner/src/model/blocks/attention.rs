@@ -45,15 +45,27 @@ impl Attention {
     /// When a field is missing or out of range, or widths do not divide.
     pub fn from_config(config: &Config<'_>, hidden: u64) -> Result<Self, ConfigError> {
         let heads = config.count("num_attention_heads")?;
-        let kv_heads = config.count_opt("num_key_value_heads")?.filter(|&n| n > 0).unwrap_or(heads);
+        let kv_heads = config
+            .count_opt("num_key_value_heads")?
+            .filter(|&n| n > 0)
+            .unwrap_or(heads);
         if heads % kv_heads != 0 {
-            return Err(config.invalid("num_key_value_heads", format!("a divisor of num_attention_heads ({heads}) is expected")));
+            return Err(config.invalid(
+                "num_key_value_heads",
+                format!("a divisor of num_attention_heads ({heads}) is expected"),
+            ));
         }
-        let head_dim = match config.dim_opt("head_dim")? {
-            Some(dim) => dim,
-            None if hidden >= heads => hidden / heads,
-            None => return Err(config.invalid("num_attention_heads", format!("at most hidden_size ({hidden}) heads are expected where head_dim is absent"))),
-        };
+        let head_dim =
+            match config.dim_opt("head_dim")? {
+                Some(dim) => dim,
+                None if hidden >= heads => hidden / heads,
+                None => return Err(config.invalid(
+                    "num_attention_heads",
+                    format!(
+                        "at most hidden_size ({hidden}) heads are expected where head_dim is absent"
+                    ),
+                )),
+            };
         Ok(Self {
             heads,
             kv_heads,
@@ -76,10 +88,30 @@ impl Attention {
 
     /// Lists the projections and norms under `self_attn`, and the cache.
     pub fn list(&self, b: &mut Builder, hidden: u64) {
-        b.linear("self_attn.q_proj", self.heads * self.k_dim, hidden, self.qkv_bias);
-        b.linear("self_attn.k_proj", self.kv_heads * self.k_dim, hidden, self.qkv_bias);
-        b.linear("self_attn.v_proj", self.kv_heads * self.v_dim, hidden, self.qkv_bias);
-        b.linear("self_attn.o_proj", hidden, self.heads * self.v_dim, self.o_bias);
+        b.linear(
+            "self_attn.q_proj",
+            self.heads * self.k_dim,
+            hidden,
+            self.qkv_bias,
+        );
+        b.linear(
+            "self_attn.k_proj",
+            self.kv_heads * self.k_dim,
+            hidden,
+            self.qkv_bias,
+        );
+        b.linear(
+            "self_attn.v_proj",
+            self.kv_heads * self.v_dim,
+            hidden,
+            self.qkv_bias,
+        );
+        b.linear(
+            "self_attn.o_proj",
+            hidden,
+            self.heads * self.v_dim,
+            self.o_bias,
+        );
         match self.qk_norm {
             QkNorm::None => {}
             QkNorm::Head => {
@@ -111,8 +143,17 @@ impl Attention {
     pub fn keep(&self, b: &mut Builder) {
         let (heads, k_dim, v_dim) = (self.kv_heads, self.k_dim, self.v_dim);
         b.cache(match self.window {
-            Some(window) => CacheKind::Rotating { heads, k_dim, v_dim, window },
-            None => CacheKind::Full { heads, k_dim, v_dim },
+            Some(window) => CacheKind::Rotating {
+                heads,
+                k_dim,
+                v_dim,
+                window,
+            },
+            None => CacheKind::Full {
+                heads,
+                k_dim,
+                v_dim,
+            },
         });
     }
 }

@@ -33,10 +33,16 @@ pub fn known() -> impl Iterator<Item = &'static str> {
 pub fn build(description: &Value) -> Result<Model, ConfigError> {
     let config = Config::new(description)?;
     let Some(model_type) = config.text("model_type")? else {
-        return Err(ConfigError::Missing { field: "model_type".to_owned(), expected: "the name of an architecture, such as \"llama\", is expected" });
+        return Err(ConfigError::Missing {
+            field: "model_type".to_owned(),
+            expected: "the name of an architecture, such as \"llama\", is expected",
+        });
     };
     let Some((_, build)) = FAMILIES.iter().find(|(name, _)| *name == model_type) else {
-        return Err(ConfigError::UnknownArchitecture { model_type: model_type.to_owned(), known: FAMILIES.len() });
+        return Err(ConfigError::UnknownArchitecture {
+            model_type: model_type.to_owned(),
+            known: FAMILIES.len(),
+        });
     };
     let mut model = build(&config)?;
     if let Some(dtype) = source_dtype(&config)? {
@@ -48,7 +54,12 @@ pub fn build(description: &Value) -> Result<Model, ConfigError> {
 /// The type that mlx-lm casts the weights to: `torch_dtype` or `dtype`, at the top or in `text_config`.
 fn source_dtype(config: &Config<'_>) -> Result<Option<Dtype>, ConfigError> {
     let inner = config.object("text_config")?;
-    for (scope, field) in [(Some(*config), "torch_dtype"), (Some(*config), "dtype"), (inner, "dtype"), (inner, "torch_dtype")] {
+    for (scope, field) in [
+        (Some(*config), "torch_dtype"),
+        (Some(*config), "dtype"),
+        (inner, "dtype"),
+        (inner, "torch_dtype"),
+    ] {
         let Some(scope) = scope else { continue };
         match scope.text(field)? {
             Some("float16") => return Ok(Some(Dtype::F16)),

@@ -4,11 +4,21 @@ use crate::model::blocks::{attention::Attention, mlp};
 use crate::model::{Builder, Config, ConfigError, Model};
 
 pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
-    let (hidden, layers, ff, vocab) = (c.dim("hidden_size")?, c.count("num_hidden_layers")?, c.dim("intermediate_size")?, c.dim("vocab_size")?);
+    let (hidden, layers, ff, vocab) = (
+        c.dim("hidden_size")?,
+        c.count("num_hidden_layers")?,
+        c.dim("intermediate_size")?,
+        c.dim("vocab_size")?,
+    );
     // The class knows no head_dim.
     let base = Attention::from_config(c, hidden)?;
     let head_dim = hidden / base.heads;
-    let attention = Attention { qkv_bias: true, k_dim: head_dim, v_dim: head_dim, ..base };
+    let attention = Attention {
+        qkv_bias: true,
+        k_dim: head_dim,
+        v_dim: head_dim,
+        ..base
+    };
     let tied = c.flag_or("tie_word_embeddings", true)?;
 
     let mut b = Builder::new("qwen2", c, hidden, vocab)?;

@@ -7,8 +7,16 @@ use crate::model::blocks::{
 use crate::model::{Builder, Config, ConfigError, Model};
 
 pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
-    let (hidden, layers, ff, vocab) = (c.dim("hidden_size")?, c.count("num_hidden_layers")?, c.dim("intermediate_size")?, c.dim("vocab_size")?);
-    let attention = Attention { qk_norm: QkNorm::Head, ..Attention::from_config(c, hidden)? };
+    let (hidden, layers, ff, vocab) = (
+        c.dim("hidden_size")?,
+        c.count("num_hidden_layers")?,
+        c.dim("intermediate_size")?,
+        c.dim("vocab_size")?,
+    );
+    let attention = Attention {
+        qk_norm: QkNorm::Head,
+        ..Attention::from_config(c, hidden)?
+    };
     let tied = c.flag_or("tie_word_embeddings", false)?;
 
     let mut b = Builder::new("qwen3", c, hidden, vocab)?;
