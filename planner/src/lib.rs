@@ -4,6 +4,7 @@
 //! This library is pure arithmetic: no file, clock, network or process. Text goes in, a plan comes out. Each
 //! module stands on the ones above it in this list.
 
+pub mod budget;
 pub mod cache;
 pub mod model;
 pub mod quant;

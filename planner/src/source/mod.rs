@@ -2,5 +2,7 @@
 //!
 //! Every reader here takes bytes and returns data: opening files is the caller's part.
 
+pub mod catalog;
 pub mod json;
 mod quote;
+pub mod suggest;
