@@ -252,7 +252,7 @@ impl CacheKind {
                 k_dim,
                 v_dim,
                 ..
-            } => heads * (k_dim + v_dim),
+            } => heads.saturating_mul(k_dim.saturating_add(v_dim)),
             Self::State { .. } => 0,
         }
     }
@@ -302,12 +302,17 @@ impl CacheKind {
                     f32_elements,
                 },
                 _,
-            ) => elements * dtype.bytes() + f32_elements * 4,
+            ) => elements
+                .saturating_mul(dtype.bytes())
+                .saturating_add(f32_elements.saturating_mul(4)),
             (Self::Full { .. }, Some(kv)) => {
                 let groups = self.token_elements() / u64::from(kv.group_size);
-                room * groups * Packing::affine(kv.bits, kv.group_size).group_bytes(dtype)
+                let group_bytes = Packing::affine(kv.bits, kv.group_size).group_bytes(dtype);
+                room.saturating_mul(groups).saturating_mul(group_bytes)
             }
-            _ => room * self.token_elements() * dtype.bytes(),
+            _ => room
+                .saturating_mul(self.token_elements())
+                .saturating_mul(dtype.bytes()),
         }
     }
 }
@@ -394,8 +399,8 @@ pub fn bytes_at(model: &Model, workload: &Workload, dtype: Dtype, moment: Moment
                 .map(|&kind| {
                     effective(model, kind, workload).bytes(workload, moment, dtype, kv_quant)
                 })
-                .sum();
-            layer * group.count()
+                .fold(0, u64::saturating_add);
+            layer.saturating_mul(group.count())
         })
         .fold(0, u64::saturating_add);
     per_sequence.saturating_mul(workload.concurrency)

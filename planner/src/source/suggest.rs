@@ -20,7 +20,7 @@ pub fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n
                 .map(|d| (d, name))
         })
         .collect();
-    found.sort();
+    found.sort_unstable();
     found.dedup();
     found.into_iter().map(|(_, name)| name).take(3).collect()
 }
