@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod cache;
 pub mod model;
+pub mod names;
 pub mod plan;
 pub mod quant;
 pub mod report;

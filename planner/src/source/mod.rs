@@ -5,4 +5,3 @@
 pub mod catalog;
 pub mod json;
 mod quote;
-pub mod suggest;
