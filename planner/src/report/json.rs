@@ -313,11 +313,43 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
 /// The report about a model whose architecture is not known: outcome `unknown` and nothing guessed.
 #[must_use]
 pub fn render_unknown(subject: &Subject, architecture: &str) -> String {
-    pretty(&serde_json::json!({
-        "schema": SCHEMA,
-        "model": { "name": subject.name, "source": subject.source, "architecture": architecture },
-        "verdict": { "outcome": "unknown", "reasons": [{ "code": "unknown_architecture", "architecture": architecture }] },
-    }))
+    #[derive(Serialize)]
+    struct Unknown<'a> {
+        schema: &'static str,
+        model: Named<'a>,
+        verdict: Nothing<'a>,
+    }
+    #[derive(Serialize)]
+    struct Named<'a> {
+        name: &'a str,
+        source: &'a str,
+        architecture: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Nothing<'a> {
+        outcome: &'static str,
+        reasons: [Why<'a>; 1],
+    }
+    #[derive(Serialize)]
+    struct Why<'a> {
+        code: &'static str,
+        architecture: &'a str,
+    }
+    pretty(&Unknown {
+        schema: SCHEMA,
+        model: Named {
+            name: &subject.name,
+            source: &subject.source,
+            architecture,
+        },
+        verdict: Nothing {
+            outcome: "unknown",
+            reasons: [Why {
+                code: "unknown_architecture",
+                architecture,
+            }],
+        },
+    })
 }
 
 fn pretty(value: &impl Serialize) -> String {
