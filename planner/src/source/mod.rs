@@ -2,5 +2,8 @@
 //!
 //! Every reader here takes bytes and returns data: opening files is the caller's part.
 
+pub mod checkpoint;
+pub mod gguf;
 pub mod json;
 mod quote;
+pub mod safetensors;
