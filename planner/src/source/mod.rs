@@ -2,6 +2,12 @@
 //!
 //! Every reader here takes bytes and returns data: opening files is the caller's part.
 
-pub mod catalog;
-pub mod json;
 mod quote;
+mod skip;
+pub mod catalog;
+pub mod checkpoint;
+pub mod gguf;
+pub mod index;
+pub mod json;
+pub mod safetensors;
+pub mod suggest;
