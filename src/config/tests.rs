@@ -109,7 +109,7 @@ fn refusals_name_file_line_key_and_what_is_accepted() {
         ),
         (
             "listen: [",
-            "c.yaml:2:1: did not find expected node content",
+            "c.yaml:1:9: listen: invalid type: sequence, expected struct Listen",
         ),
     ];
     for (text, expected) in cases {
