@@ -10,4 +10,3 @@ pub mod gguf;
 pub mod index;
 pub mod json;
 pub mod safetensors;
-pub mod suggest;
