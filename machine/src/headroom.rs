@@ -43,18 +43,37 @@ pub struct Distance {
 }
 
 impl Headroom {
-    /// The headroom of one sample: by Linux's rule where the sample says what is available, else by XNU's.
+    /// The headroom of one sample: by Linux's rule where the sample says what is available, else by XNU's. Where the
+    /// kernel tells its own level and that level is reached, no distance to it is left, whatever the figures say: it
+    /// falls later than it rises.
     #[must_use]
     pub fn of(sample: &Sample) -> Self {
-        if sample.memory.available_bytes.is_some() {
-            linux::headroom(sample)
+        let by_rule = if sample.memory.available_bytes.is_some() {
+            linux::headroom
         } else {
-            xnu::headroom(sample)
+            xnu::headroom
+        };
+        let mut headroom = by_rule(sample);
+        let reached = |level| sample.pressure.level.is_some_and(|told| told >= level);
+        if reached(PressureLevel::Warning) {
+            headroom.to_warning = headroom.to_warning.map(Distance::at_most_zero);
         }
+        if reached(PressureLevel::Critical) {
+            headroom.to_critical = headroom.to_critical.map(Distance::at_most_zero);
+        }
+        headroom
     }
 }
 
 impl Distance {
+    fn at_most_zero(self) -> Self {
+        Self {
+            low_bytes: self.low_bytes.min(0),
+            expected_bytes: self.expected_bytes.min(0),
+            high_bytes: self.high_bytes.min(0),
+        }
+    }
+
     fn exact(bytes: i128) -> Self {
         Self::between(bytes, bytes, bytes)
     }

@@ -53,8 +53,13 @@ struct Margins {
 pub(super) fn headroom(sample: &Sample) -> Headroom {
     let margins = margins(sample, |edge| edge.rises);
     let stalled = stalls(sample, 1.0);
-    let distance =
-        |bytes: i128, stalled: bool| Distance::exact(if stalled { bytes.min(0) } else { bytes });
+    let distance = |bytes: i128, stalled: bool| {
+        if stalled {
+            Distance::exact(bytes).at_most_zero()
+        } else {
+            Distance::exact(bytes)
+        }
+    };
     Headroom {
         reclaimable_bytes: reclaimable_bytes(sample),
         to_warning: margins

@@ -242,6 +242,30 @@ fn real_dumps_agree_with_the_kernels_level_and_with_themselves() {
     );
 }
 
+#[test]
+fn a_level_the_kernel_tells_leaves_no_distance_to_it() {
+    let mut sample = Mac {
+        free: 10,
+        file_backed: 10,
+        anonymous: 35,
+        compressor: 45,
+        stored: 90,
+    }
+    .sample();
+    let calm = Headroom::of(&sample);
+    assert_eq!(calm.to_warning, Some(Distance::exact(10)));
+    sample.pressure.level = Some(PressureLevel::Normal);
+    assert_eq!(Headroom::of(&sample), calm);
+    sample.pressure.level = Some(PressureLevel::Warning);
+    let pressed = Headroom::of(&sample);
+    assert_eq!(
+        (pressed.to_warning, pressed.to_critical),
+        (Some(Distance::exact(0)), calm.to_critical)
+    );
+    sample.pressure.level = Some(PressureLevel::Critical);
+    assert_eq!(Headroom::of(&sample).to_critical, Some(Distance::exact(0)));
+}
+
 fn linux(available: u64) -> Sample {
     let mut sample = Sample::default();
     sample.memory.total_bytes = Some(100 * GIB);

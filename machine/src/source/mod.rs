@@ -3,6 +3,7 @@
 mod error;
 pub mod mach;
 pub mod procfs;
+pub mod replay;
 pub mod vm_stat;
 
 pub use error::SourceError;
