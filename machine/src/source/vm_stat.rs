@@ -307,5 +307,4 @@ const FIELDS: &[Field] = &[
 ];
 
 #[cfg(test)]
-#[path = "vm_stat_tests.rs"]
 mod tests;

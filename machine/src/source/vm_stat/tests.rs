@@ -4,10 +4,10 @@ use super::*;
 use crate::sample::PressureLevel;
 
 const PAGE: u64 = 16384;
-const TAGS: &str = include_str!("../../tests/data/vm_stat/tags-48gb.txt");
-const PLAIN: &str = include_str!("../../tests/data/vm_stat/plain-8gb-swapped.txt");
-const SHORT: &str = include_str!("../../tests/data/vm_stat/seven-lines-swapping.txt");
-const OLD: &str = include_str!("../../tests/data/vm_stat/old-4096.txt");
+const TAGS: &str = include_str!("../../../tests/data/vm_stat/tags-48gb.txt");
+const PLAIN: &str = include_str!("../../../tests/data/vm_stat/plain-8gb-swapped.txt");
+const SHORT: &str = include_str!("../../../tests/data/vm_stat/seven-lines-swapping.txt");
+const OLD: &str = include_str!("../../../tests/data/vm_stat/old-4096.txt");
 
 fn read(text: &str) -> Sample {
     parse(text, "dump").unwrap()
