@@ -196,14 +196,10 @@ pub fn machines() -> Vec<Machine> {
 /// # Errors
 /// [`MachineError`] says what is accepted.
 pub fn find(given: &str) -> Result<Machine, MachineError> {
-    let name = crate::source::catalog::folded(given);
+    let name = crate::names::folded(given);
     let form = || MachineError::Form {
         given: given.to_owned(),
-        near: match crate::source::suggest::closest(
-            &name,
-            machines().iter().map(|m| m.name.as_str()),
-        )
-        .first()
+        near: match crate::names::closest(&name, machines().iter().map(|m| m.name.as_str())).first()
         {
             Some(near) => format!(". Did you mean {near}?"),
             None => String::new(),

@@ -6,53 +6,12 @@
 use thiserror::Error;
 
 use crate::model::{KvQuantSupport, Model};
+
+pub use crate::model::CacheKind;
 use crate::quant::{Dtype, Packing};
 
 /// Tokens by which `KVCache` grows.
 const STEP: u64 = 256;
-
-/// What one layer keeps between tokens, for each sequence of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheKind {
-    /// `KVCache`: all keys and values. Latent caches are this with one head.
-    Full {
-        /// Key and value heads.
-        heads: u64,
-        /// Width of a key.
-        k_dim: u64,
-        /// Width of a value.
-        v_dim: u64,
-    },
-    /// `RotatingKVCache`: the last `window` tokens at rest.
-    Rotating {
-        /// Key and value heads.
-        heads: u64,
-        /// Width of a key.
-        k_dim: u64,
-        /// Width of a value.
-        v_dim: u64,
-        /// Tokens kept.
-        window: u64,
-    },
-    /// `ChunkedKVCache`: trimmed to `chunk` tokens before each step.
-    Chunked {
-        /// Key and value heads.
-        heads: u64,
-        /// Width of a key.
-        k_dim: u64,
-        /// Width of a value.
-        v_dim: u64,
-        /// Tokens kept.
-        chunk: u64,
-    },
-    /// `ArraysCache`: a convolution's tail or a recurrence's state; constant.
-    State {
-        /// Elements in the activations' type.
-        elements: u64,
-        /// Elements in single precision whatever the model's type.
-        f32_elements: u64,
-    },
-}
 
 /// Bits and group size of a quantized cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,7 +211,7 @@ impl CacheKind {
                 k_dim,
                 v_dim,
                 ..
-            } => heads * (k_dim + v_dim),
+            } => heads.saturating_mul(k_dim.saturating_add(v_dim)),
             Self::State { .. } => 0,
         }
     }
@@ -302,12 +261,17 @@ impl CacheKind {
                     f32_elements,
                 },
                 _,
-            ) => elements * dtype.bytes() + f32_elements * 4,
+            ) => elements
+                .saturating_mul(dtype.bytes())
+                .saturating_add(f32_elements.saturating_mul(4)),
             (Self::Full { .. }, Some(kv)) => {
                 let groups = self.token_elements() / u64::from(kv.group_size);
-                room * groups * Packing::affine(kv.bits, kv.group_size).group_bytes(dtype)
+                let group_bytes = Packing::affine(kv.bits, kv.group_size).group_bytes(dtype);
+                room.saturating_mul(groups).saturating_mul(group_bytes)
             }
-            _ => room * self.token_elements() * dtype.bytes(),
+            _ => room
+                .saturating_mul(self.token_elements())
+                .saturating_mul(dtype.bytes()),
         }
     }
 }
@@ -394,8 +358,8 @@ pub fn bytes_at(model: &Model, workload: &Workload, dtype: Dtype, moment: Moment
                 .map(|&kind| {
                     effective(model, kind, workload).bytes(workload, moment, dtype, kv_quant)
                 })
-                .sum();
-            layer * group.count()
+                .fold(0, u64::saturating_add);
+            layer.saturating_mul(group.count())
         })
         .fold(0, u64::saturating_add);
     per_sequence.saturating_mul(workload.concurrency)

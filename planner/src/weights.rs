@@ -189,7 +189,7 @@ pub fn total_bytes(model: &Model, scheme: &Scheme) -> Result<u64, WeightsError> 
     let mut total = 0_u64;
     for tensor in &model.tensors {
         portions(model, tensor, scheme, |count, stored| {
-            total = total.saturating_add(bytes_of(tensor, stored, scheme).saturating_mul(count))
+            total = total.saturating_add(bytes_of(tensor, stored, scheme).saturating_mul(count));
         })?;
     }
     Ok(total)

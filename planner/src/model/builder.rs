@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 
 use super::{
-    Config, ConfigError, FeedForward, KvQuantSupport, LayerGroup, Mixer, Model, Policy, Reads,
-    Role, Shape, Tensor,
+    CacheKind, Config, ConfigError, FeedForward, KvQuantSupport, LayerGroup, Mixer, Model, Policy,
+    Reads, Role, Shape, Tensor,
 };
-use crate::cache::CacheKind;
 use crate::quant::{Dtype, Recipe};
 
 /// Elements that all arrays together may have; bytes stay far below 2⁶⁴ and sums of them cannot overflow.

@@ -11,7 +11,6 @@ pub mod families;
 
 use std::borrow::Cow;
 
-use crate::cache::CacheKind;
 use crate::quant::Dtype;
 
 pub use builder::Builder;
@@ -193,6 +192,49 @@ pub enum Recurrence {
     Mamba1,
     /// Other linear attention.
     Linear,
+}
+
+/// What one layer keeps between tokens, for each sequence of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheKind {
+    /// `KVCache`: all keys and values. Latent caches are this with one head.
+    Full {
+        /// Key and value heads.
+        heads: u64,
+        /// Width of a key.
+        k_dim: u64,
+        /// Width of a value.
+        v_dim: u64,
+    },
+    /// `RotatingKVCache`: the last `window` tokens at rest.
+    Rotating {
+        /// Key and value heads.
+        heads: u64,
+        /// Width of a key.
+        k_dim: u64,
+        /// Width of a value.
+        v_dim: u64,
+        /// Tokens kept.
+        window: u64,
+    },
+    /// `ChunkedKVCache`: trimmed to `chunk` tokens before each step.
+    Chunked {
+        /// Key and value heads.
+        heads: u64,
+        /// Width of a key.
+        k_dim: u64,
+        /// Width of a value.
+        v_dim: u64,
+        /// Tokens kept.
+        chunk: u64,
+    },
+    /// `ArraysCache`: a convolution's tail or a recurrence's state; constant.
+    State {
+        /// Elements in the activations' type.
+        elements: u64,
+        /// Elements in single precision whatever the model's type.
+        f32_elements: u64,
+    },
 }
 
 /// How a layer transforms each token.

@@ -1,6 +1,7 @@
 //! The models that are known by name: public config.json files, shipped with the program.
 
 use super::json::{self, JsonError, Limits};
+use crate::names;
 use serde_json::Value;
 
 /// One model of the catalog.
@@ -133,16 +134,10 @@ impl Entry {
     }
 }
 
-/// Folds a typed name to the catalog's spelling: lower case, spaces and underscores as hyphens.
-#[must_use]
-pub fn folded(name: &str) -> String {
-    name.trim().to_ascii_lowercase().replace([' ', '_'], "-")
-}
-
 /// The model of that name or alias.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Entry> {
-    let name = folded(name);
+    let name = names::folded(name);
     MODELS.iter().find(|entry| entry.answers_to(&name))
 }
 
@@ -152,7 +147,7 @@ pub fn close_to(name: &str) -> Vec<&'static str> {
     let names = MODELS
         .iter()
         .flat_map(|entry| std::iter::once(entry.name).chain(entry.aliases.split_whitespace()));
-    super::suggest::closest(&folded(name), names)
+    names::closest(&names::folded(name), names)
 }
 
 #[cfg(test)]

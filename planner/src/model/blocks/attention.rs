@@ -1,7 +1,6 @@
 //! Grouped-query attention in its variants, with its cache.
 
-use crate::cache::CacheKind;
-use crate::model::{Builder, Config, ConfigError, Flavour, Mixer};
+use crate::model::{Builder, CacheKind, Config, ConfigError, Flavour, Mixer};
 
 /// Norms on queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

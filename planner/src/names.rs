@@ -1,4 +1,10 @@
-//! Close names, for a word that is not known.
+//! Names as people type them, and close ones for a word that is not known.
+
+/// Folds a typed name to the spelling of the catalogs: lower case, spaces and underscores as hyphens.
+#[must_use]
+pub fn folded(name: &str) -> String {
+    name.trim().to_ascii_lowercase().replace([' ', '_'], "-")
+}
 
 /// The names nearest to `typed`, best first, at most three: those that contain it or are contained in it, and those
 /// within a third of its length by edit distance.
@@ -20,7 +26,7 @@ pub fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n
                 .map(|d| (d, name))
         })
         .collect();
-    found.sort();
+    found.sort_unstable();
     found.dedup();
     found.into_iter().map(|(_, name)| name).take(3).collect()
 }
