@@ -37,7 +37,7 @@ impl Reader {
         Ok((file, length))
     }
 
-    /// Fills `bytes` up to `length` with what follows in the file.
+    /// Appends what follows in the file, until `bytes` has `length`.
     pub(super) fn fill(
         &mut self,
         path: &Path,
@@ -45,11 +45,20 @@ impl Reader {
         bytes: &mut Vec<u8>,
         length: usize,
     ) -> Result<(), OpenError> {
-        let from = bytes.len();
-        bytes.resize(length.max(from), 0);
-        file.read_exact(&mut bytes[from..])
+        let wanted = length.saturating_sub(bytes.len());
+        bytes.reserve_exact(wanted);
+        let read = file
+            .take(wanted as u64)
+            .read_to_end(bytes)
             .map_err(|error| OpenError::io(path, error))?;
-        self.bytes_read += (bytes.len() - from) as u64;
+        self.bytes_read += read as u64;
+        if read < wanted {
+            // Someone shortened it since its length was asked for.
+            return Err(OpenError::io(
+                path,
+                std::io::ErrorKind::UnexpectedEof.into(),
+            ));
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::read::Reader;
 /// Tensors with what a reader should know about them.
 pub(super) type Weights = (Checkpoint, Vec<String>);
 
-/// The tensors of one file, sorted by name.
+/// The tensors of one file.
 fn header(reader: &mut Reader, path: &Path) -> Result<Safetensors, OpenError> {
     let refused = |source| OpenError::Safetensors {
         path: path.to_owned(),
@@ -29,10 +29,7 @@ fn header(reader: &mut Reader, path: &Path) -> Result<Safetensors, OpenError> {
     let header_bytes = safetensors::header_bytes(&header, file_bytes).map_err(refused)?;
     header.clear();
     reader.fill(path, &mut file, &mut header, header_bytes)?;
-    let mut read = safetensors::read(&header, file_bytes).map_err(refused)?;
-    read.tensors
-        .sort_unstable_by(|left, right| left.name.cmp(&right.name));
-    Ok(read)
+    safetensors::read(&header, file_bytes).map_err(refused)
 }
 
 /// The tensors of several files of one folder.
@@ -73,15 +70,16 @@ pub(super) fn indexed(
             return Err(OpenError::ShardMissing { path, why });
         }
     }
-    let mut by_shard = Vec::with_capacity(shards.len());
+    let mut tensors = Vec::with_capacity(index.places.len());
     let mut format = None;
     for shard in &shards {
         let read = header(reader, &folder.join(shard))?;
         format = format.or(read.format);
-        by_shard.push(read.tensors);
+        tensors.extend(read.tensors.into_iter().map(|tensor| (tensor, *shard)));
     }
-    check_places(folder, index_path, &index, &shards, &by_shard)?;
-    let tensors: Vec<StoredTensor> = by_shard.into_iter().flatten().collect();
+    tensors.sort_unstable_by(|left, right| left.0.name.cmp(&right.0.name));
+    check_places(folder, index_path, &index, &tensors)?;
+    let tensors: Vec<StoredTensor> = tensors.into_iter().map(|(tensor, _)| tensor).collect();
     let unlisted = tensors.len() - index.places.len();
     let checkpoint = Checkpoint::new(tensors, format).map_err(|source| OpenError::Checkpoint {
         path: index_path.to_owned(),
@@ -107,25 +105,24 @@ pub(super) fn indexed(
     Ok((checkpoint, notes))
 }
 
-/// Checks that every tensor is in the shard that the index puts it into.
+/// Checks that every tensor is in the shard that the index puts it into. Both lists are sorted by tensor.
 fn check_places(
     folder: &Path,
     index_path: &Path,
     index: &Index<'_>,
-    shards: &[&str],
-    by_shard: &[Vec<StoredTensor>],
+    tensors: &[(StoredTensor, &str)],
 ) -> Result<(), OpenError> {
+    let mut rest = tensors;
     for place in &index.places {
-        let tensors = shards
-            .binary_search(&&*place.shard)
-            .ok()
-            .and_then(|at| by_shard.get(at));
-        let found = tensors.is_some_and(|tensors| {
-            tensors
-                .binary_search_by(|tensor| tensor.name.as_str().cmp(&*place.tensor))
-                .is_ok()
-        });
-        if !found {
+        let before = rest
+            .iter()
+            .take_while(|(tensor, _)| *tensor.name < *place.tensor)
+            .count();
+        rest = &rest[before..];
+        let named_so = rest
+            .iter()
+            .take_while(|(tensor, _)| *tensor.name == *place.tensor);
+        if !named_so.into_iter().any(|(_, shard)| *shard == place.shard) {
             return Err(OpenError::TensorMissing {
                 path: folder.join(&*place.shard),
                 tensor: place.tensor.chars().take(200).collect(),
