@@ -266,7 +266,7 @@ pub enum FeedForward {
 #[derive(Debug, Clone)]
 pub struct LayerGroup {
     /// Module path of the list they stand in (`model.layers`).
-    pub prefix: &'static str,
+    pub prefix: Cow<'static, str>,
     /// Their indices in it, rising.
     pub layers: Vec<u32>,
     /// How many of them a mixed recipe favours.
