@@ -75,6 +75,7 @@ impl Builder {
                 groups: Vec::new(),
                 tensors: Vec::with_capacity(32),
                 kv_quant: KvQuantSupport::Yes,
+                quant_refused: None,
                 honours_max_kv_size: true,
             },
             current: None,
@@ -92,6 +93,11 @@ impl Builder {
     /// What mlx-lm does when asked to quantize the caches.
     pub fn kv_quant(&mut self, support: KvQuantSupport) {
         self.model.kv_quant = support;
+    }
+
+    /// mlx-lm fails to quantize the class, for this reason.
+    pub fn refuse_quant(&mut self, why: &'static str) {
+        self.model.quant_refused = Some(why);
     }
 
     /// The whole model stands under `root` (`language_model.`), as in the wrappers of vision-language models.

@@ -321,6 +321,8 @@ pub struct Model {
     pub tensors: Vec<Tensor>,
     /// KV quantization.
     pub kv_quant: KvQuantSupport,
+    /// Why mlx-lm cannot quantize the weights, where it cannot.
+    pub quant_refused: Option<&'static str>,
     /// Whether `--max-kv-size` has an effect (the class has no `make_cache` of its own).
     pub honours_max_kv_size: bool,
 }

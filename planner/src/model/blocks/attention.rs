@@ -87,13 +87,19 @@ impl Attention {
     /// # Errors
     /// When a field is missing or out of range, or widths do not divide.
     pub fn from_config(config: &Config<'_>, hidden: u64) -> Result<Self, ConfigError> {
+        Self::by_width(config, hidden, config.count("num_attention_heads")?)
+    }
+
+    /// The same with the number of query heads already known.
+    ///
+    /// # Errors
+    /// As [`Self::from_config`].
+    pub fn by_width(config: &Config<'_>, hidden: u64, heads: u64) -> Result<Self, ConfigError> {
+        let kv_heads = config.count_opt("num_key_value_heads")?.filter(|&n| n > 0);
+        let kv_heads = kv_heads.unwrap_or(heads);
         match config.dim_opt("head_dim")? {
-            Some(dim) => {
-                let heads = config.count("num_attention_heads")?;
-                let kv_heads = config.count_opt("num_key_value_heads")?.filter(|&n| n > 0);
-                Self::of(heads, kv_heads.unwrap_or(heads), dim).checked(config)
-            }
-            None => Self::divided(config, hidden),
+            Some(dim) => Self::of(heads, kv_heads, dim).checked(config),
+            None => Self::of_width(config, hidden, "num_attention_heads", heads, kv_heads),
         }
     }
 

@@ -1,6 +1,7 @@
 //! exaone and exaone4. Follows mlx-lm 0.32.2 `models/{exaone,exaone4}.py`.
 
 use super::llama_like::explicit;
+use super::phi::whole_heads;
 use crate::model::blocks::attention::{Attention, Projections, QkNorm};
 use crate::model::blocks::decoder::{
     Decoder, POST_NORMS, Trunk, Windows, check_rope, tied, tied_or,
@@ -22,6 +23,7 @@ pub(super) fn exaone(c: &Config<'_>) -> Result<Model, ConfigError> {
             "attn.attention.out_proj",
         ]))
         .biased(bias, bias);
+    whole_heads(&attention, hidden)?;
     let mlp = Mlp::of(
         Network::Gated(["mlp.c_fc_0", "mlp.c_fc_1", "mlp.c_proj"]),
         c.dim("intermediate_size")?,

@@ -6,21 +6,9 @@ use crate::model::blocks::decoder::{Decoder, Windows, check_rope, tied_or};
 use crate::model::{Config, ConfigError, Model};
 
 pub(super) fn llama(c: &Config<'_>) -> Result<Model, ConfigError> {
-    text("llama", "", c, tied_or(c, true)?, c)
-}
-
-/// The class of llama; `sizes` is where the text part stands, `c` the same with what a wrapper has added.
-fn text(
-    family: &'static str,
-    root: &'static str,
-    c: &Config<'_>,
-    tied: bool,
-    sizes: &Config<'_>,
-) -> Result<Model, ConfigError> {
     Decoder {
-        root,
         own_cache: true,
-        ..described(family, sizes, tied)?
+        ..described("llama", c, tied_or(c, true)?)?
     }
     .build(c)
 }
@@ -30,7 +18,11 @@ fn described(family: &'static str, c: &Config<'_>, tied: bool) -> Result<Decoder
     check_rope(c, "rope_scaling")?;
     let hidden = c.dim("hidden_size")?;
     let bias = c.flag_or("attention_bias", false)?;
-    let attention = Attention::from_config(c, hidden)?.biased(bias, bias);
+    let heads = match (c.has("num_attention_heads"), family) {
+        (false, "pixtral") => 32,
+        _ => c.count("num_attention_heads")?,
+    };
+    let attention = Attention::by_width(c, hidden, heads)?.biased(bias, bias);
     let decoder = Decoder::usual(family, c, attention)?;
     Ok(Decoder {
         mlp: decoder.mlp.biased(c.flag_or("mlp_bias", false)?),
@@ -101,12 +93,20 @@ pub(super) fn mistral3(c: &Config<'_>) -> Result<Model, ConfigError> {
     let root = "language_model.";
     match inner.text("model_type")? {
         Some("ministral3") => ministral3_text("mistral3", root, &inner, tied),
-        _ => text("mistral3", root, &inner, tied, &inner),
+        _ => Decoder {
+            root,
+            own_cache: true,
+            ..described("mistral3", &inner, tied)?
+        }
+        .build(&inner),
     }
 }
 
 /// The text part is an untied llama; a missing number of heads is 32.
 pub(super) fn pixtral(c: &Config<'_>) -> Result<Model, ConfigError> {
-    let inner = c.need_object("text_config")?;
-    text("pixtral", "language_model.", &inner, false, &inner)
+    let t = c.need_object("text_config")?;
+    let mut decoder = described("pixtral", &t, false)?;
+    decoder.root = "language_model.";
+    decoder.own_cache = true;
+    decoder.build(&t)
 }

@@ -4,7 +4,7 @@
 use crate::model::blocks::attention::{Attention, Projections, QkNorm};
 use crate::model::blocks::decoder::{Decoder, Norm, Trunk, check_rope, tied, tied_or};
 use crate::model::blocks::mlp::{Mlp, Network};
-use crate::model::{Config, ConfigError, Model, Policy};
+use crate::model::{Config, ConfigError, KvQuantSupport, Model, Policy};
 
 /// Attention as wide as the residual stream, `num_key_value_heads` required.
 fn divided(c: &Config<'_>) -> Result<Attention, ConfigError> {
@@ -13,7 +13,7 @@ fn divided(c: &Config<'_>) -> Result<Attention, ConfigError> {
 }
 
 /// Attention with a `head_dim` that may be absent, `num_key_value_heads` required.
-fn with_head_dim(c: &Config<'_>) -> Result<Attention, ConfigError> {
+pub(super) fn with_head_dim(c: &Config<'_>) -> Result<Attention, ConfigError> {
     c.count("num_key_value_heads")?;
     Attention::from_config(c, c.dim("hidden_size")?)
 }
@@ -291,7 +291,14 @@ pub(super) fn nemotron(c: &Config<'_>) -> Result<Model, ConfigError> {
 pub(super) fn plamo(c: &Config<'_>) -> Result<Model, ConfigError> {
     c.needs(&["rms_norm_eps"])?;
     let heads = c.count("num_attention_heads")?;
-    let kv_heads = heads.div_ceil(c.dim_or("n_shared_head", 8)?);
+    let shared = c.dim_or("n_shared_head", 8)?;
+    let kv_heads = heads.div_ceil(shared);
+    if !heads.is_multiple_of(shared) {
+        return Err(c.invalid(
+            "n_shared_head",
+            format!("a divisor of num_attention_heads ({heads}) is expected"),
+        ));
+    }
     let attention = Attention::of_width(
         c,
         c.dim("hidden_size")?,
@@ -306,6 +313,9 @@ pub(super) fn plamo(c: &Config<'_>) -> Result<Model, ConfigError> {
             ..Trunk::MODEL
         },
         tied: false,
+        kv_quant: KvQuantSupport::Refused(
+            "it repeats keys itself and cannot repeat quantized ones",
+        ),
         ..Decoder::usual("plamo", c, attention)?
     }
     .build(c)

@@ -4,7 +4,10 @@
 use crate::model::blocks::attention::{Attention, Projections};
 use crate::model::blocks::decoder::{Decoder, Norm, Trunk, tied_or};
 use crate::model::blocks::mlp::{Mlp, Network};
-use crate::model::{Config, ConfigError, Model};
+use crate::model::{Config, ConfigError, KvQuantSupport, Model};
+
+/// Why a class that casts its scores back to the values' type takes no quantized cache.
+pub(super) const CASTS: &str = "it reads the type of the values, and quantized ones have none";
 
 /// One norm a layer, attention and network side by side, biases everywhere.
 pub(super) fn phi(c: &Config<'_>) -> Result<Model, ConfigError> {
@@ -41,6 +44,7 @@ pub(super) fn phi(c: &Config<'_>) -> Result<Model, ConfigError> {
         },
         tied: false,
         head_bias: true,
+        kv_quant: KvQuantSupport::Refused(CASTS),
         ..Decoder::new("phi", sizes, attention, mlp)
     }
     .build(c)
@@ -117,6 +121,9 @@ pub(super) fn phi3small(c: &Config<'_>) -> Result<Model, ConfigError> {
             norm: "model.final_layernorm",
             ..Trunk::MODEL
         },
+        kv_quant: KvQuantSupport::Refused(
+            "it repeats keys itself and cannot repeat quantized ones",
+        ),
         ..Decoder::new("phi3small", sizes, attention, mlp)
     }
     .build(c)

@@ -1,11 +1,11 @@
 //! Classes with parts of their own: afm7, bitnet, lille-130m, nanochat, phixtral, talkie.
 //! Follows mlx-lm 0.32.2 `models/{afm7,bitnet,lille-130m,nanochat,phixtral,talkie}.py`.
 
-use super::phi::whole_heads;
+use super::phi::{CASTS, whole_heads};
 use crate::model::blocks::attention::{Attention, Projections, QkNorm};
 use crate::model::blocks::decoder::{Decoder, PRE_NORMS, Trunk, check_rope, tied_or};
 use crate::model::blocks::mlp::{Mlp, Network};
-use crate::model::{Builder, Config, ConfigError, FeedForward, Model};
+use crate::model::{Builder, Config, ConfigError, FeedForward, KvQuantSupport, Model};
 use crate::quant::Dtype;
 
 /// The last layers have no keys of their own: they read those of the last layer that has.
@@ -37,6 +37,10 @@ pub(super) fn afm7(c: &Config<'_>) -> Result<Model, ConfigError> {
 
     let mut b = Builder::new("afm7", c, hidden, c.dim("vocab_size")?)?;
     b.own_cache();
+    b.kv_quant(KvQuantSupport::Refused(
+        "its last layers read the keys of an earlier one, and cannot read quantized ones",
+    ));
+    b.refuse_quant("the class's own linear layer takes no quantization mode");
     b.embed_tokens("model.embedding", true);
     b.layers_among(
         "model.layers",
@@ -215,6 +219,7 @@ pub(super) fn phixtral(c: &Config<'_>) -> Result<Model, ConfigError> {
     let ff = 4 * hidden;
 
     let mut b = Builder::new("phixtral", c, hidden, vocab)?;
+    b.kv_quant(KvQuantSupport::Refused(CASTS));
     b.embed_tokens("transformer.embd.wte", false);
     b.layers(
         "transformer.h",
