@@ -3,6 +3,8 @@
 //! One direction: a [`Source`] gives a [`Sample`], and everything else is derived from samples. A sample is plain data:
 //! it knows neither where it came from nor who shows it.
 
+pub mod hardware;
+pub mod processes;
 pub mod sample;
 pub mod source;
 

@@ -65,6 +65,9 @@ pub struct Sample {
     pub thermal: Thermal,
 }
 
+/// Where one figure stands in a sample.
+pub(crate) type Place = fn(&mut Sample) -> &mut Option<u64>;
+
 impl Sample {
     /// Age of the sample at `now`; zero when the clock went back since.
     #[must_use]

@@ -88,7 +88,7 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Some(Command::Models(args)) => list::models(&args),
         Some(Command::Machines(args)) => list::machines(&args),
         Some(Command::Schema) => {
-            out::print(include_str!("../../schema/report.json")).map(|()| Ending::Fits)
+            out::print(&shvplan::report::json::schema()).map(|()| Ending::Fits)
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
