@@ -48,6 +48,9 @@ pub enum WeightsError {
         "mlx-lm refuses a mixed recipe for this model: it has no layer named down_proj ('Model does not have expected keys for mixed quant.')"
     )]
     NoDownProj,
+    /// The class cannot be quantized.
+    #[error("mlx-lm fails to quantize this model: {0}")]
+    Model(&'static str),
     /// An exception cannot be applied.
     #[error(
         "mlx-lm refuses this quantization: '{path}' is to be packed in groups of {group_size}, but its last dimension {last} does not divide by that"
@@ -172,6 +175,11 @@ fn portions(
 }
 
 fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
+    if let Some(why) = model.quant_refused
+        && !matches!(scheme.quant, Quant::Plain(_))
+    {
+        return Err(WeightsError::Model(why));
+    }
     if matches!(scheme.quant, Quant::Mixed(_))
         && !model.tensors.iter().any(|t| t.path.contains("down_proj"))
     {

@@ -16,6 +16,7 @@ const ELEMENTS_MAX: u64 = 1 << 60;
 pub struct Builder {
     model: Model,
     current: Option<usize>,
+    root: &'static str,
     elements: u64,
     error: Option<ConfigError>,
 }
@@ -74,9 +75,11 @@ impl Builder {
                 groups: Vec::new(),
                 tensors: Vec::with_capacity(32),
                 kv_quant: KvQuantSupport::Yes,
+                quant_refused: None,
                 honours_max_kv_size: true,
             },
             current: None,
+            root: "",
             elements: 0,
             error: None,
         })
@@ -90,6 +93,16 @@ impl Builder {
     /// What mlx-lm does when asked to quantize the caches.
     pub fn kv_quant(&mut self, support: KvQuantSupport) {
         self.model.kv_quant = support;
+    }
+
+    /// mlx-lm fails to quantize the class, for this reason.
+    pub fn refuse_quant(&mut self, why: &'static str) {
+        self.model.quant_refused = Some(why);
+    }
+
+    /// The whole model stands under `root` (`language_model.`), as in the wrappers of vision-language models.
+    pub fn root(&mut self, root: &'static str) {
+        self.root = root;
     }
 
     /// Keeps the first error.
@@ -119,6 +132,10 @@ impl Builder {
                 path: path.to_string(),
             });
             Shape::new(&[0])
+        };
+        let path = match (self.current, self.root) {
+            (Some(_), _) | (None, "") => path,
+            (None, root) => Cow::Owned(format!("{root}{path}")),
         };
         let index = self.model.tensors.len();
         self.model.tensors.push(Tensor {
@@ -271,6 +288,19 @@ impl Builder {
         prefix: &'static str,
         count: u64,
         kind: impl Fn(u64) -> K,
+        each: impl FnMut(&mut Self, K),
+    ) {
+        self.layers_among(prefix, count, count, kind, each);
+    }
+
+    /// The same for one of several lists of layers that make up `total` together: a mixed recipe takes the index from
+    /// the list, but its eighths from the total.
+    pub fn layers_among<K: PartialEq + Copy>(
+        &mut self,
+        prefix: &'static str,
+        count: u64,
+        total: u64,
+        kind: impl Fn(u64) -> K,
         mut each: impl FnMut(&mut Self, K),
     ) {
         let mut kinds: Vec<(K, usize)> = Vec::new();
@@ -283,7 +313,10 @@ impl Builder {
             let group = known.unwrap_or_else(|| {
                 kinds.push((k, self.model.groups.len()));
                 self.model.groups.push(LayerGroup {
-                    prefix,
+                    prefix: match self.root {
+                        "" => Cow::Borrowed(prefix),
+                        root => Cow::Owned(format!("{root}{prefix}")),
+                    },
                     layers: Vec::new(),
                     favoured: 0,
                     mixers: Vec::new(),
@@ -294,13 +327,23 @@ impl Builder {
             });
             let group = &mut self.model.groups[group];
             group.layers.push(index as u32);
-            group.favoured += u64::from(Recipe::favours(index, count));
+            group.favoured += u64::from(Recipe::favours(index, total));
         }
         self.model.layer_count += count;
         for (k, group) in kinds {
             self.current = Some(group);
             each(self, k);
             self.current = None;
+        }
+    }
+
+    /// The family's predicate says `policy` of the modules whose path ends so, among those listed until now.
+    pub fn predicate(&mut self, ends: &[&str], policy: Policy) {
+        for tensor in &mut self.model.tensors {
+            let module = tensor.path.strip_suffix(".weight");
+            if module.is_some_and(|module| ends.iter().any(|end| module.ends_with(end))) {
+                tensor.policy = policy;
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! The report as JSON: schema `shvplan.report/v1`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Report, Subject, nominal};
+use crate::advice::{Advice, Rejected};
 use crate::plan::PlanError;
 use crate::speed::Rate;
 use crate::timeline::Phase;
@@ -12,8 +14,10 @@ use crate::weights;
 /// Name of the schema.
 pub const SCHEMA: &str = "shvplan.report/v1";
 
-#[derive(Serialize)]
+/// A plan: will a model, quantized and loaded so, fit a machine.
+#[derive(Serialize, JsonSchema)]
 struct Document<'a> {
+    /// Name and version of this form.
     schema: &'static str,
     model: ModelPart<'a>,
     quantization: QuantizationPart,
@@ -23,96 +27,169 @@ struct Document<'a> {
     verdict: VerdictPart,
     limits: LimitsPart,
     speed: SpeedPart,
+    /// Changes that make it fit, each planned again, cheapest first.
+    advice: Vec<AdvicePart>,
+    /// Changes that people try and that would not help here.
+    rejected_changes: Vec<String>,
 }
 
-#[derive(Serialize)]
+/// A change that works.
+#[derive(Serialize, JsonSchema)]
+struct AdvicePart {
+    /// The change, as a sentence.
+    change: String,
+    /// The change, as flags of shvplan.
+    flags: String,
+    /// Expected peak before less expected peak after.
+    saves_bytes: i64,
+    /// The outcome with it.
+    outcome_after: &'static str,
+    /// What it costs.
+    cost: &'static str,
+}
+
+/// The model.
+#[derive(Serialize, JsonSchema)]
 struct ModelPart<'a> {
+    /// Name on the command line, or of the file.
     name: &'a str,
+    /// Where the description came from.
     source: &'a str,
+    /// model_type of the description.
     architecture: &'a str,
+    /// Logical parameters, before quantization.
     parameters: u64,
+    /// Parameters that take part in computing one token.
     active_parameters: u64,
+    /// Layers.
     layers: u64,
+    /// The context the model was trained for.
     max_context_tokens: Option<u64>,
 }
 
-#[derive(Serialize)]
+/// What its weights are quantized to.
+#[derive(Serialize, JsonSchema)]
 struct QuantizationPart {
     name: String,
+    /// affine, mxfp4, nvfp4, mxfp8 or none.
     mode: &'static str,
+    /// Bits an element, most layers; null where plain.
     bits: Option<u8>,
+    /// Elements that share a scale.
     group_size: Option<u16>,
+    /// Bits a parameter, scales and plain arrays included.
     bits_per_weight: f64,
 }
 
-#[derive(Serialize)]
+/// What is asked of it.
+#[derive(Serialize, JsonSchema)]
 struct WorkloadPart {
+    /// Tokens in each conversation.
     context_tokens: u64,
+    /// Conversations at once.
     concurrency: u64,
+    /// Bits of a quantized cache; null where plain.
     kv_bits: Option<u8>,
+    /// Elements of the cache that share a scale.
     kv_group_size: Option<u16>,
+    /// Tokens from which on the cache is quantized.
     quantized_kv_start_tokens: Option<u64>,
+    /// Tokens a prefill chunk.
     prefill_step_tokens: u64,
+    /// Tokens kept at most (--max-kv-size).
     max_kv_tokens: Option<u64>,
 }
 
-#[derive(Serialize)]
+/// Where it runs.
+#[derive(Serialize, JsonSchema)]
 struct MachinePart<'a> {
     name: &'a str,
+    /// metal, cuda or cpu.
     backend: &'static str,
+    /// Physical memory.
     memory_bytes: u64,
+    /// Memory bandwidth.
     bandwidth_bytes_per_second: u64,
+    /// Every limit; the lowest binds.
     ceilings: Vec<CeilingPart<'a>>,
 }
 
-#[derive(Serialize)]
+/// A limit on the peak.
+#[derive(Serialize, JsonSchema)]
 struct CeilingPart<'a> {
     name: &'static str,
     bytes: u64,
+    /// Where the figure comes from.
     why: &'a str,
 }
 
-#[derive(Serialize)]
+/// Bytes of the run.
+#[derive(Serialize, JsonSchema)]
 struct FootprintPart {
+    /// All parameter arrays.
     weights_bytes: u64,
+    /// All caches once the context is in.
     cache_bytes: u64,
+    /// All caches at their largest.
     cache_peak_bytes: u64,
+    /// Transient arrays at the peak.
     working_set_bytes: u64,
+    /// The runtime itself.
     runtime_bytes: u64,
+    /// Expected peak.
     peak_bytes: u64,
+    /// Low end of the interval.
     peak_low_bytes: u64,
+    /// High end of the interval.
     peak_high_bytes: u64,
+    /// Nominal bits a parameter alone, as planners without scales count.
     naive_weights_bytes: u64,
+    /// Memory over time.
     timeline: Vec<StepPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Every array, with --explain; its bytes sum to weights_bytes.
     ledger: Option<Vec<LinePart>>,
 }
 
-#[derive(Serialize)]
+/// A stretch of the run.
+#[derive(Serialize, JsonSchema)]
 struct StepPart {
+    /// load, prefill_N (N tokens are in), first_token or decode.
     phase: String,
     bytes: u64,
 }
 
-#[derive(Serialize)]
+/// A line of the ledger.
+#[derive(Serialize, JsonSchema)]
 struct LinePart {
+    /// Path of the array; * stands for the indices of the layers.
     path: String,
+    /// Layers that have it so.
     count: u64,
+    /// Shape in one layer, before packing.
     shape: Vec<u64>,
+    /// How it is stored.
     stored_as: String,
     bytes: u64,
 }
 
-#[derive(Serialize)]
+/// The decision.
+#[derive(Serialize, JsonSchema)]
 struct VerdictPart {
+    /// fits, tight, does_not_fit or unknown.
     outcome: &'static str,
+    /// The lowest ceiling.
     binding_ceiling: &'static str,
+    /// Bytes between the expected peak and the binding ceiling; negative above it.
     headroom_bytes: i64,
+    /// Why.
     reasons: Vec<ReasonPart>,
 }
 
-#[derive(Serialize, Default)]
+/// Why; the fields that go with the code are present.
+#[derive(Serialize, JsonSchema, Default)]
 struct ReasonPart {
+    /// peak_above_ceiling, high_above_ceiling, above_mlx_warning_line or beyond_model_context.
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     ceiling: Option<&'static str>,
@@ -124,20 +201,27 @@ struct ReasonPart {
     max_context_tokens: Option<u64>,
 }
 
-#[derive(Serialize)]
+/// The largest workloads that fit, all else as asked.
+#[derive(Serialize, JsonSchema)]
 struct LimitsPart {
     max_context_tokens: u64,
+    /// Conversations at the context asked for.
     max_concurrency: u64,
 }
 
-#[derive(Serialize)]
+/// Speed of one conversation.
+#[derive(Serialize, JsonSchema)]
 struct SpeedPart {
+    /// While answering.
     decode_tokens_per_second: RatePart,
+    /// While reading the prompt.
     prefill_tokens_per_second: RatePart,
+    /// What limits decoding.
     bound_by: &'static str,
 }
 
-#[derive(Serialize)]
+/// Tokens a second, with an interval.
+#[derive(Serialize, JsonSchema)]
 struct RatePart {
     low: f64,
     expected: f64,
@@ -151,6 +235,18 @@ impl From<Rate> for RatePart {
             low: rounded(rate.low),
             expected: rounded(rate.expected),
             high: rounded(rate.high),
+        }
+    }
+}
+
+impl From<&Advice> for AdvicePart {
+    fn from(advice: &Advice) -> Self {
+        Self {
+            change: advice.change.sentence(),
+            flags: advice.change.flags(),
+            saves_bytes: advice.saves_bytes,
+            outcome_after: advice.outcome_after.name(),
+            cost: advice.cost.phrase(),
         }
     }
 }
@@ -195,6 +291,12 @@ pub fn phase_name(phase: Phase) -> String {
         Phase::FirstToken => "first_token".to_owned(),
         Phase::Decode => "decode".to_owned(),
     }
+}
+
+/// The JSON Schema of the report, ending in a newline.
+#[must_use]
+pub fn schema() -> String {
+    pretty(&schemars::schema_for!(Document<'_>))
 }
 
 /// The report as a JSON document, ending in a newline.
@@ -306,6 +408,13 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
             prefill_tokens_per_second: plan.speed.prefill.into(),
             bound_by: plan.speed.bound_by.name(),
         },
+        advice: report.counsel.advice.iter().map(AdvicePart::from).collect(),
+        rejected_changes: report
+            .counsel
+            .rejected
+            .iter()
+            .map(Rejected::sentence)
+            .collect(),
     };
     Ok(pretty(&document))
 }

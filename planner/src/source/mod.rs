@@ -2,11 +2,11 @@
 //!
 //! Every reader here takes bytes and returns data: opening files is the caller's part.
 
-mod quote;
-mod skip;
 pub mod catalog;
 pub mod checkpoint;
 pub mod gguf;
 pub mod index;
 pub mod json;
+mod quote;
 pub mod safetensors;
+mod skip;

@@ -5,20 +5,97 @@ use serde_json::Value;
 use super::{Config, ConfigError, Model};
 use crate::quant::Dtype;
 
+mod cohere;
+mod exaone;
+mod gemma;
+mod gemma3n;
+mod gemma4;
+mod glm;
+mod gpt;
 mod llama;
-mod qwen2;
-mod qwen3;
+mod llama_like;
+mod loops;
+mod olmo;
+mod phi;
+mod qwen;
+mod rare;
+mod stablelm;
+mod uneven;
+mod windowed;
 
 type Build = fn(&Config<'_>) -> Result<Model, ConfigError>;
 
 /// `model_type` as config.json has it, and what builds it. Aliases follow mlx-lm 0.32.2 `utils.py`, MODEL_REMAPPING.
 const FAMILIES: &[(&str, Build)] = &[
-    ("iquestcoder", llama::build),
-    ("llama", llama::build),
-    ("mistral", llama::build),
-    ("qwen2", qwen2::build),
-    ("qwen3", qwen3::build),
-    ("xverse", llama::build),
+    ("afm7", rare::afm7),
+    ("apertus", llama_like::apertus),
+    ("bitnet", rare::bitnet),
+    ("cohere", cohere::cohere),
+    ("cohere2", cohere::cohere2),
+    ("ernie4_5", llama_like::ernie4_5),
+    ("exaone", exaone::exaone),
+    ("exaone4", exaone::exaone4),
+    ("gemma", gemma::gemma),
+    ("gemma2", gemma::gemma2),
+    ("gemma3", gemma::gemma3),
+    ("gemma3_text", gemma::gemma3_text),
+    ("gemma3n", gemma3n::build),
+    ("gemma4", gemma4::gemma4),
+    ("gemma4_text", gemma4::gemma4_text),
+    ("gemma4_unified", gemma4::gemma4),
+    ("glm", glm::glm),
+    ("glm4", glm::glm4),
+    ("gpt2", gpt::gpt2),
+    ("gpt_bigcode", gpt::gpt_bigcode),
+    ("gpt_neox", gpt::gpt_neox),
+    ("gptj", gpt::gptj),
+    ("granite", llama_like::granite),
+    ("helium", llama_like::helium),
+    ("hunyuan_v1_dense", llama_like::hunyuan_v1_dense),
+    ("internlm2", llama_like::internlm2),
+    ("internlm3", llama_like::internlm3),
+    ("iquestcoder", llama::llama),
+    ("iquestloopcoder", loops::iquestloopcoder),
+    ("lille-130m", rare::lille),
+    ("llama", llama::llama),
+    ("llava", llama::mistral3),
+    ("mellum", windowed::mellum),
+    ("mimo", llama_like::mimo),
+    ("minicpm", llama_like::minicpm),
+    ("ministral3", llama::ministral3),
+    ("mistral", llama::llama),
+    ("mistral3", llama::mistral3),
+    ("muse_glimmer", windowed::muse_glimmer),
+    ("nanbeige", loops::nanbeige),
+    ("nanochat", rare::nanochat),
+    ("nemotron", llama_like::nemotron),
+    ("nemotron-nas", uneven::nemotron_nas),
+    ("olmo", olmo::olmo),
+    ("olmo2", olmo::olmo2),
+    ("olmo3", olmo::olmo3),
+    ("openelm", uneven::openelm),
+    ("phi", phi::phi),
+    ("phi-msft", rare::phixtral),
+    ("phi3", phi::phi3),
+    ("phi3small", phi::phi3small),
+    ("phixtral", rare::phixtral),
+    ("pixtral", llama::pixtral),
+    ("plamo", llama_like::plamo),
+    ("plamo3", windowed::plamo3),
+    ("qwen", qwen::qwen),
+    ("qwen2", qwen::qwen2),
+    ("qwen2_5_vl", qwen::qwen2_vl),
+    ("qwen2_vl", qwen::qwen2_vl),
+    ("qwen3", qwen::qwen3),
+    ("qwen3_vl", qwen::qwen3_vl),
+    ("seed_oss", llama_like::seed_oss),
+    ("smollm3", llama::smollm3),
+    ("spark2_5", windowed::spark2_5),
+    ("stablelm", stablelm::build),
+    ("starcoder2", gpt::starcoder2),
+    ("talkie", rare::talkie),
+    ("telechat3", llama_like::telechat3),
+    ("xverse", llama::llama),
 ];
 
 /// The architectures that are known, in order.
