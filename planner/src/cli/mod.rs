@@ -4,10 +4,12 @@ mod args;
 mod candidate;
 mod compare;
 mod diff;
+mod gate;
 mod list;
 mod matrix;
 mod out;
 mod plan;
+mod reading;
 mod resolve;
 mod solve;
 
@@ -88,6 +90,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<Ending, Failure> {
     match cli.command {
         None => plan::run(&cli.plan),
+        Some(Command::Gate(args)) => gate::run(&args),
         Some(Command::Matrix(args)) => matrix::run(&args),
         Some(Command::Solve(args)) => solve::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),
