@@ -7,7 +7,7 @@ use crate::cache::{self, CacheError, Workload};
 use crate::model::Model;
 use crate::quant::Scheme;
 use crate::speed::{self, Speed};
-use crate::timeline::{self, Peak};
+use crate::timeline::{self, Estimate, Peak};
 use crate::verdict::{self, Outcome, Reason, Verdict};
 use crate::weights::{self, WeightsError};
 
@@ -65,6 +65,17 @@ pub struct Footprint {
     pub peak: Peak,
 }
 
+/// What decides, without limits and speed: cheap enough to try many changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assessment {
+    /// All parameter arrays.
+    pub weights_bytes: u64,
+    /// The expected peak and its interval.
+    pub peak: Estimate,
+    /// The decision.
+    pub outcome: Outcome,
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -93,7 +104,7 @@ impl Request<'_> {
     pub fn plan(&self) -> Result<Plan, PlanError> {
         cache::check(self.model, &self.workload)?;
         let weights_bytes = weights::total_bytes(self.model, self.scheme)?;
-        let ceilings = budget::ceilings(self.machine, self.backend, self.limits);
+        let ceilings = self.ceilings();
         let dtype = self.scheme.dtype;
         let peak = timeline::peak(
             self.model,
@@ -132,6 +143,47 @@ impl Request<'_> {
                 self.machine,
             ),
         })
+    }
+
+    /// The ceilings of the run.
+    #[must_use]
+    pub fn ceilings(&self) -> Vec<Ceiling> {
+        budget::ceilings(self.machine, self.backend, self.limits)
+    }
+
+    /// Peak and outcome alone.
+    ///
+    /// # Errors
+    /// What mlx-lm refuses.
+    pub fn assess(&self) -> Result<Assessment, PlanError> {
+        cache::check(self.model, &self.workload)?;
+        let weights_bytes = weights::total_bytes(self.model, self.scheme)?;
+        let peak = timeline::peak(
+            self.model,
+            weights_bytes,
+            self.scheme,
+            &self.workload,
+            self.backend,
+        )
+        .bytes;
+        let outcome = verdict::outcome(peak, weights_bytes, &self.ceilings(), self.margin_bytes);
+        Ok(Assessment {
+            weights_bytes,
+            peak,
+            outcome,
+        })
+    }
+
+    /// The largest workloads that fit; zeros where mlx-lm refuses the quantization.
+    #[must_use]
+    pub fn largest_of_both(&self) -> Largest {
+        match weights::total_bytes(self.model, self.scheme) {
+            Ok(weights_bytes) => self.largest(weights_bytes, &self.ceilings()),
+            Err(_) => Largest {
+                context_tokens: 0,
+                concurrency: 0,
+            },
+        }
     }
 
     /// What a sum over nominal bits alone gives: the figure that planners without scales print.

@@ -1,5 +1,6 @@
 //! `shvplan --model M …`: one plan.
 
+use shvplan::advice;
 use shvplan::plan::Request;
 use shvplan::report::{self, Report};
 
@@ -40,7 +41,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<Ending, Failure> {
     };
     let refused = |e| Failure::about(&subject.source, e);
     let plan = request.plan().map_err(refused)?;
+    let counsel = advice::advise(&request);
     let report = Report {
+        counsel: &counsel,
         subject: &subject,
         request: &request,
         plan: &plan,

@@ -272,6 +272,27 @@ fn figures(out: &mut String, report: &Report<'_>) {
     for reason in &plan.verdict.reasons {
         row(out, "note", &sentence(*reason));
     }
+    for (i, advice) in report.counsel.advice.iter().take(5).enumerate() {
+        let fits = if advice.outcome_after == Outcome::Fits {
+            "fits"
+        } else {
+            "tight"
+        };
+        let saves = if advice.saves_bytes > 0 {
+            format!(", saves {}", human(advice.saves_bytes.unsigned_abs()))
+        } else {
+            String::new()
+        };
+        let sentence = advice.change.sentence();
+        row(
+            out,
+            if i == 0 { "change" } else { "or" },
+            &format!("{sentence}: {fits}{saves}; {}", advice.cost.phrase()),
+        );
+    }
+    for rejected in &report.counsel.rejected {
+        row(out, "not", &rejected.sentence());
+    }
     if !request.machine.working_set_exact {
         row(
             out,
