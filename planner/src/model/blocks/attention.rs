@@ -150,7 +150,7 @@ impl Attention {
             Err(config.invalid(
                 "num_key_value_heads",
                 format!(
-                    "a divisor of the number of attention heads ({}, at least 1) is expected",
+                    "a divisor of num_attention_heads ({}) is expected",
                     self.heads
                 ),
             ))
