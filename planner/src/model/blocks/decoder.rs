@@ -243,6 +243,11 @@ impl Decoder {
         in_layer: impl Fn(&mut Builder, &Attention),
         outside: impl FnOnce(&mut Builder),
     ) -> Result<Model, ConfigError> {
+        if self.layers == 0 {
+            return Err(ConfigError::Shape(
+                "the description has no layers: at least 1 is expected",
+            ));
+        }
         let hidden = self.hidden;
         let mut b = Builder::new(self.family, c, hidden, self.vocab)?;
         b.root(self.root);
