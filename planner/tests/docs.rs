@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod documents {
-    pub mod baseline;
+    pub(crate) mod baseline;
 }
 
 use std::path::Path;
