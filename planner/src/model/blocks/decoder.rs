@@ -286,13 +286,12 @@ impl Decoder {
     }
 }
 
-/// `tie_word_embeddings`, with the default of the model class; null is false to Python.
+/// `tie_word_embeddings`, with the default of the model class.
 ///
 /// # Errors
 /// When it is neither true nor false.
 pub fn tied_or(c: &Config<'_>, default: bool) -> Result<bool, ConfigError> {
-    let null = c.has("tie_word_embeddings") && c.get("tie_word_embeddings").is_none();
-    c.flag_or("tie_word_embeddings", default && !null)
+    c.flag_or("tie_word_embeddings", default)
 }
 
 /// `tie_word_embeddings`, which must be there.
@@ -300,8 +299,7 @@ pub fn tied_or(c: &Config<'_>, default: bool) -> Result<bool, ConfigError> {
 /// # Errors
 /// When it is missing, or neither true nor false.
 pub fn tied(c: &Config<'_>) -> Result<bool, ConfigError> {
-    c.needs(&["tie_word_embeddings"])?;
-    tied_or(c, false)
+    c.flag("tie_word_embeddings")
 }
 
 /// Checks a `rope_scaling` as mlx-lm's `initialize_rope` does.

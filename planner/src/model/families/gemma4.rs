@@ -121,9 +121,13 @@ fn common(c: &Config<'_>, some_keep: bool) -> Result<Common, ConfigError> {
     } else {
         256
     };
+    let heads = c.count_or("num_attention_heads", 8)?;
+    for kv_heads in [kv_heads, full_kv_heads] {
+        Attention::of(heads, kv_heads, head_dim).checked(c)?;
+    }
     Ok(Common {
         hidden: c.dim_or("hidden_size", 1536)?,
-        heads: c.count_or("num_attention_heads", 8)?,
+        heads,
         kv_heads,
         full_kv_heads,
         head_dim,
