@@ -15,6 +15,7 @@ mod gpt;
 mod llama;
 mod llama_like;
 mod loops;
+mod muse_spark;
 mod olmo;
 mod phi;
 mod qwen;
@@ -66,6 +67,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("mistral", llama::llama),
     ("mistral3", llama::mistral3),
     ("muse_glimmer", windowed::muse_glimmer),
+    ("muse_spark", muse_spark::build),
     ("nanbeige", loops::nanbeige),
     ("nanochat", rare::nanochat),
     ("nemotron", llama_like::nemotron),
