@@ -124,6 +124,10 @@ pub fn build(description: &Value) -> Result<Model, ConfigError> {
         });
     };
     let mut model = build(&config)?;
+    // A wrapper's text part has a model_type of its own.
+    if model.architecture != model_type {
+        model_type.clone_into(&mut model.architecture);
+    }
     if let Some(dtype) = source_dtype(&config)? {
         model.dtype = dtype;
     }
