@@ -283,10 +283,12 @@ impl Builder {
         kind: impl Fn(u64) -> K,
         each: impl FnMut(&mut Self, K),
     ) {
+        let before = self.model.layer_count;
         self.layers_among(prefix, count, count, kind, each);
+        self.model.layer_count = before + count;
     }
 
-    /// The same for one of several lists of layers that make up `total` together: a mixed recipe takes the index from
+    /// The same for one of several lists of layers, the model's own being `total`: a mixed recipe takes the index from
     /// the list, but its eighths from the total.
     pub fn layers_among<K: PartialEq + Copy>(
         &mut self,
@@ -322,7 +324,7 @@ impl Builder {
             group.layers.push(index as u32);
             group.favoured += u64::from(Recipe::favours(index, total));
         }
-        self.model.layer_count += count;
+        self.model.layer_count = total;
         for (k, group) in kinds {
             self.current = Some(group);
             each(self, k);

@@ -38,9 +38,9 @@ pub(super) fn afm7(c: &Config<'_>) -> Result<Model, ConfigError> {
     let mut b = Builder::new("afm7", c, hidden, c.dim("vocab_size")?)?;
     b.own_cache();
     b.kv_quant(KvQuantSupport::Refused(
-        "its last layers read the keys of an earlier one, and cannot read quantized ones",
+        "AttributeError: 'list' object has no attribute 'shape' (its last layers read the keys of an earlier one)",
     ));
-    b.refuse_quant("the class's own linear layer takes no quantization mode");
+    b.refuse_quant("TypeError: to_quantized() got an unexpected keyword argument 'mode' (its own fused linear layer)");
     b.embed_tokens("model.embedding", true);
     b.layers_among(
         "model.layers",
