@@ -1,0 +1,2 @@
+//! shvd: memory exporter, MLX pressure runs, benchmarks and profiles.
+
