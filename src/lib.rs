@@ -1,2 +1,3 @@
 //! shvd: memory exporter, MLX pressure runs, benchmarks and profiles.
 
+pub mod engine;
