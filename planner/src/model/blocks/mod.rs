@@ -1,0 +1,5 @@
+//! The parts that families share: a few kinds of attention, of feed-forward networks and of recurrences.
+
+pub mod attention;
+pub mod decoder;
+pub mod mlp;
