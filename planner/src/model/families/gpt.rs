@@ -133,7 +133,12 @@ pub(super) fn gptj(c: &Config<'_>) -> Result<Model, ConfigError> {
     Decoder {
         norm: Norm::Layer,
         norms: &["ln_1"],
-        trunk: Trunk::TRANSFORMER,
+        trunk: Trunk {
+            embed: "model.wte",
+            layers: "model.h",
+            norm: "model.ln_f",
+            ..Trunk::MODEL
+        },
         tied: false,
         head_bias: true,
         ..Decoder::new("gptj", sizes, attention, mlp)
