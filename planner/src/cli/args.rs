@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shvplan::budget::Backend;
 use shvplan::plan::{CONCURRENCY_MAX, CONTEXT_MAX};
-use shvplan::units::parse_size;
+use shvplan::units::{parse_seconds, parse_size};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 fits, 1 does not fit, 2 bad usage or input, 3 tight, 4 unknown architecture.
@@ -28,6 +28,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// May I launch it right now? The plan against what is free, as an exit code.
+    Gate(Box<GateArgs>),
     /// One table over models, quantizations and contexts.
     Matrix(Box<MatrixArgs>),
     /// The best that fits: quantizations of a model, models for a machine, or machines for a model.
@@ -55,6 +57,13 @@ pub(crate) enum Format {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Text,
+    Json,
+    Html,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     /// A model: 7b, 13b, 30b (LLaMA), a name from `shvplan models`, a directory, or a config.json.
@@ -69,7 +78,7 @@ pub(crate) struct PlanArgs {
     pub(crate) machine: MachineArgs,
     /// Form of the report.
     #[arg(long, value_enum, default_value = "text")]
-    pub(crate) format: Format,
+    pub(crate) format: ReportFormat,
     /// Show every array, layer by layer.
     #[arg(long)]
     pub(crate) explain: bool,
@@ -129,6 +138,49 @@ pub(crate) struct MachineArgs {
     /// Kept free below every ceiling [default: 256MB].
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) margin: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GateArgs {
+    /// A model, as for a plan.
+    #[arg(long, short, value_name = "M", allow_hyphen_values = true)]
+    pub(crate) model: String,
+    /// What its weights are quantized to [default: as stored, else bf16].
+    #[arg(long, short, value_name = "Q", allow_hyphen_values = true)]
+    pub(crate) quant: Option<String>,
+    #[command(flatten)]
+    pub(crate) workload: WorkloadArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// Read the machine's state from a file: what `vm_stat` prints, or a sample as JSON; - is standard input.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "shvd",
+        allow_hyphen_values = true
+    )]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// Ask a running shvd, such as http://127.0.0.1:9464.
+    #[arg(long, value_name = "URL")]
+    pub(crate) shvd: Option<String>,
+    /// A reading older than this counts as none.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_seconds)]
+    pub(crate) max_age: u64,
+    /// Take a reading of any age: for a recorded state.
+    #[arg(long, conflicts_with = "max_age")]
+    pub(crate) any_age: bool,
+    /// Wait until it fits, at most this long.
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+    pub(crate) wait: Option<u64>,
+    /// Print the decision as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Exit 0 when the answer is tight.
+    #[arg(long)]
+    pub(crate) allow_tight: bool,
+    /// Print nothing; the exit code is the answer.
+    #[arg(long, short = 'Q')]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,12 +4,14 @@ mod args;
 mod candidate;
 mod compare;
 mod diff;
+mod gate;
 mod list;
 mod local;
 mod matrix;
 mod open;
 mod out;
 mod plan;
+mod reading;
 mod resolve;
 mod solve;
 
@@ -90,6 +92,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<Ending, Failure> {
     match cli.command {
         None => plan::run(&cli.plan),
+        Some(Command::Gate(args)) => gate::run(&args),
         Some(Command::Matrix(args)) => matrix::run(&args),
         Some(Command::Solve(args)) => solve::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),

@@ -36,6 +36,11 @@ impl Weight<'_> {
         self.0.policy = Policy::Keep;
     }
 
+    /// The family's predicate says this of it.
+    pub fn policy(self, policy: Policy) {
+        self.0.policy = policy;
+    }
+
     /// A token reads only the rows of chosen experts.
     pub fn experts(self, chosen: u64, of: u64) {
         self.0.reads = Reads::Experts { chosen, of };
@@ -151,13 +156,7 @@ impl Builder {
     }
 
     /// `nn.Linear(input, output, bias)`: weight (output, input) and, with `bias`, (output).
-    pub fn linear(
-        &mut self,
-        path: &'static str,
-        output: u64,
-        input: u64,
-        bias: bool,
-    ) -> Weight<'_> {
+    pub fn linear(&mut self, path: &str, output: u64, input: u64, bias: bool) -> Weight<'_> {
         if bias {
             self.push(
                 Cow::Owned(format!("{path}.bias")),
@@ -204,13 +203,7 @@ impl Builder {
     }
 
     /// `MultiLinear(input, output, heads)`: weight (heads, output, input).
-    pub fn multi_linear(
-        &mut self,
-        path: &'static str,
-        heads: u64,
-        output: u64,
-        input: u64,
-    ) -> Weight<'_> {
+    pub fn multi_linear(&mut self, path: &str, heads: u64, output: u64, input: u64) -> Weight<'_> {
         Weight(self.push(
             Cow::Owned(format!("{path}.weight")),
             &[heads, output, input],
@@ -220,7 +213,7 @@ impl Builder {
     }
 
     /// `nn.Embedding(rows, width)`.
-    pub fn embedding(&mut self, path: &'static str, rows: u64, width: u64) {
+    pub fn embedding(&mut self, path: &str, rows: u64, width: u64) {
         self.push(
             Cow::Owned(format!("{path}.weight")),
             &[rows, width],
@@ -230,7 +223,7 @@ impl Builder {
     }
 
     /// The token embedding, which is the output head too when `tied`.
-    pub fn embed_tokens(&mut self, path: &'static str, tied: bool) {
+    pub fn embed_tokens(&mut self, path: &str, tied: bool) {
         let (vocab, hidden) = (self.model.vocab, self.model.hidden);
         let reads = if tied { Reads::Tied } else { Reads::Row };
         self.push(
@@ -242,7 +235,7 @@ impl Builder {
     }
 
     /// The output head, unless it is tied to the embedding.
-    pub fn lm_head(&mut self, path: &'static str, tied: bool, bias: bool) {
+    pub fn lm_head(&mut self, path: &str, tied: bool, bias: bool) {
         if !tied {
             let (vocab, hidden) = (self.model.vocab, self.model.hidden);
             self.linear(path, vocab, hidden, bias);
@@ -250,7 +243,7 @@ impl Builder {
     }
 
     /// `nn.RMSNorm(width)`: a weight.
-    pub fn norm(&mut self, path: &'static str, width: u64) {
+    pub fn norm(&mut self, path: &str, width: u64) {
         self.push(
             Cow::Owned(format!("{path}.weight")),
             &[width],
@@ -260,7 +253,7 @@ impl Builder {
     }
 
     /// `nn.LayerNorm(width, bias=True)`: a weight and a bias.
-    pub fn layer_norm(&mut self, path: &'static str, width: u64) {
+    pub fn layer_norm(&mut self, path: &str, width: u64) {
         self.norm(path, width);
         self.push(
             Cow::Owned(format!("{path}.bias")),

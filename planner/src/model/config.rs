@@ -233,13 +233,14 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// A truth value with the default of the model class.
+    /// A truth value with the default of the model class. Null is false, as to Python, and not the default.
     ///
     /// # Errors
     /// When it is there and neither true nor false.
     pub fn flag_or(&self, field: &str, default: bool) -> Result<bool, ConfigError> {
-        match self.get(field) {
+        match self.map.get(field) {
             None => Ok(default),
+            Some(Value::Null) => Ok(false),
             Some(Value::Bool(b)) => Ok(*b),
             Some(_) => Err(self.invalid(field, "true or false is expected")),
         }
@@ -250,7 +251,7 @@ impl<'a> Config<'a> {
     /// # Errors
     /// When it is missing, or neither true nor false.
     pub fn flag(&self, field: &str) -> Result<bool, ConfigError> {
-        if self.get(field).is_none() {
+        if !self.has(field) {
             return Err(ConfigError::Missing {
                 field: self.path(field),
                 expected: "true or false is expected",

@@ -276,6 +276,10 @@ impl From<Reason> for ReasonPart {
                 line_bytes: Some(line_bytes),
                 ..Self::default()
             },
+            Reason::UnderPressure { .. } => Self {
+                code,
+                ..Self::default()
+            },
             Reason::BeyondModelContext { max_context_tokens } => Self {
                 code,
                 max_context_tokens: Some(max_context_tokens),

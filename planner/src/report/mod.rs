@@ -1,5 +1,6 @@
 //! How an answer is shown: one file a format.
 
+pub mod html;
 pub mod json;
 pub mod table;
 pub mod text;

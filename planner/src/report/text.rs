@@ -366,6 +366,10 @@ pub fn sentence(reason: Reason) -> String {
                 human(line_bytes)
             )
         }
+        Reason::UnderPressure { critical } => {
+            let level = if critical { "critical" } else { "warning" };
+            format!("the machine's memory pressure is at the level {level} already")
+        }
         Reason::BeyondModelContext { max_context_tokens } => {
             format!(
                 "this context is beyond the model's own maximum of {} tokens",

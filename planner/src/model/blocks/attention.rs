@@ -144,13 +144,13 @@ impl Attention {
     /// # Errors
     /// When they do not.
     pub fn checked(self, config: &Config<'_>) -> Result<Self, ConfigError> {
-        if self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads) {
+        if self.heads > 0 && self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads) {
             Ok(self)
         } else {
             Err(config.invalid(
                 "num_key_value_heads",
                 format!(
-                    "a divisor of the number of attention heads ({}) is expected",
+                    "a divisor of num_attention_heads ({}) is expected",
                     self.heads
                 ),
             ))

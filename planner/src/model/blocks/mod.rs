@@ -2,4 +2,7 @@
 
 pub mod attention;
 pub mod decoder;
+pub mod frame;
+pub mod mla;
 pub mod mlp;
+pub mod moe;

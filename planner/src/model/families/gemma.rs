@@ -45,6 +45,7 @@ pub(super) fn gemma3(c: &Config<'_>) -> Result<Model, ConfigError> {
 }
 
 /// What differs between the class alone and inside its wrapper.
+#[derive(Clone, Copy)]
 struct Defaults {
     heads: u64,
     kv_heads: u64,

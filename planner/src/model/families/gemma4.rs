@@ -14,7 +14,7 @@ struct Kind {
 }
 
 /// Routed experts beside the dense network.
-struct Experts {
+struct Routed {
     experts: u64,
     chosen: u64,
     ff: u64,
@@ -33,7 +33,7 @@ struct Common {
     window: u64,
     ff: u64,
     shared_ff: u64,
-    experts: Option<Experts>,
+    experts: Option<Routed>,
     per_layer: u64,
 }
 
@@ -108,7 +108,7 @@ fn common(c: &Config<'_>, some_keep: bool) -> Result<Common, ConfigError> {
     let ff = c.dim_or("intermediate_size", 6144)?;
     let double = c.flag_or("use_double_wide_mlp", true)? && some_keep;
     let experts = if c.flag_or("enable_moe_block", false)? {
-        Some(Experts {
+        Some(Routed {
             experts: c.count("num_experts")?,
             chosen: c.count("top_k_experts")?,
             ff: c.dim("moe_intermediate_size")?,
@@ -121,9 +121,13 @@ fn common(c: &Config<'_>, some_keep: bool) -> Result<Common, ConfigError> {
     } else {
         256
     };
+    let heads = c.count_or("num_attention_heads", 8)?;
+    for kv_heads in [kv_heads, full_kv_heads] {
+        Attention::of(heads, kv_heads, head_dim).checked(c)?;
+    }
     Ok(Common {
         hidden: c.dim_or("hidden_size", 1536)?,
-        heads: c.count_or("num_attention_heads", 8)?,
+        heads,
         kv_heads,
         full_kv_heads,
         head_dim,
@@ -191,7 +195,7 @@ fn attention(b: &mut Builder, common: &Common, kind: Kind) {
     attention.mix(b);
 }
 
-fn experts(b: &mut Builder, hidden: u64, moe: &Experts, dense_ff: u64) {
+fn experts(b: &mut Builder, hidden: u64, moe: &Routed, dense_ff: u64) {
     let count = (moe.experts, moe.chosen);
     b.linear("router.proj", moe.experts, hidden, false);
     b.param("router.scale", &[hidden]);
@@ -217,10 +221,10 @@ fn experts(b: &mut Builder, hidden: u64, moe: &Experts, dense_ff: u64) {
 /// By `layer_types`, else every `sliding_window_pattern`-th layer is full; the last `num_kv_shared_layers` keep nothing
 /// and read the last cache of their type before them.
 fn kinds(c: &Config<'_>, layers: u64, shared: u64) -> Result<Vec<Kind>, ConfigError> {
-    let Some(own) = layers.checked_sub(shared) else {
+    let Some(own) = layers.checked_sub(shared).filter(|_| layers > 0) else {
         return Err(c.invalid(
             "num_kv_shared_layers",
-            format!("at most num_hidden_layers ({layers}) are expected"),
+            format!("at most num_hidden_layers ({layers}, at least 1) are expected"),
         ));
     };
     let types: Vec<&str> = match c.texts("layer_types")? {

@@ -7,6 +7,14 @@ use crate::model::blocks::decoder::{Decoder, Norm, Trunk, tied_or};
 use crate::model::blocks::mlp::{Mlp, Network};
 use crate::model::{Config, ConfigError, Model};
 
+/// GPT-2's names under `model`.
+const MODEL_H: Trunk = Trunk {
+    embed: "model.wte",
+    layers: "model.h",
+    norm: "model.ln_f",
+    head: "lm_head",
+};
+
 /// Positions are an embedding too; the head is the token embedding.
 pub(super) fn gpt2(c: &Config<'_>) -> Result<Model, ConfigError> {
     c.needs(&["n_ctx", "layer_norm_epsilon"])?;
@@ -22,12 +30,7 @@ pub(super) fn gpt2(c: &Config<'_>) -> Result<Model, ConfigError> {
     Decoder {
         norm: Norm::Layer,
         norms: &["ln_1", "ln_2"],
-        trunk: Trunk {
-            embed: "model.wte",
-            layers: "model.h",
-            norm: "model.ln_f",
-            ..Trunk::MODEL
-        },
+        trunk: MODEL_H,
         ..Decoder::new("gpt2", sizes, attention, mlp)
     }
     .build_with(
@@ -133,12 +136,7 @@ pub(super) fn gptj(c: &Config<'_>) -> Result<Model, ConfigError> {
     Decoder {
         norm: Norm::Layer,
         norms: &["ln_1"],
-        trunk: Trunk {
-            embed: "model.wte",
-            layers: "model.h",
-            norm: "model.ln_f",
-            ..Trunk::MODEL
-        },
+        trunk: MODEL_H,
         tied: false,
         head_bias: true,
         ..Decoder::new("gptj", sizes, attention, mlp)

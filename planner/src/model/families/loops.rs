@@ -25,6 +25,9 @@ pub(super) fn nanbeige(c: &Config<'_>) -> Result<Model, ConfigError> {
         Some(weights) if !weights.is_empty() => weights.len() as u64 + 1,
         _ => c.count_or("num_loops", 1)?,
     };
+    if loops == 0 {
+        return Err(c.invalid("num_loops", "at least 1 is expected"));
+    }
     c.count("num_key_value_heads")?;
     let bias = c.flag_or("attention_bias", false)?;
     let attention = Attention::from_config(c, c.dim("hidden_size")?)?.biased(bias, bias);

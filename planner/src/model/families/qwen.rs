@@ -82,10 +82,10 @@ pub(super) fn qwen(c: &Config<'_>) -> Result<Model, ConfigError> {
     let hidden = c.dim_or("hidden_size", 2048)?;
     let sizes = (
         hidden,
-        c.dim_or("num_hidden_layers", 24)?,
+        c.count_or("num_hidden_layers", 24)?,
         c.dim_or("vocab_size", 151_936)?,
     );
-    let heads = c.dim_or("num_attention_heads", 16)?;
+    let heads = c.count_or("num_attention_heads", 16)?;
     let no_bias = c.flag_or("no_bias", true)?;
     let width = c.dim_or("kv_channels", 128)?;
     if heads.checked_mul(width) != Some(hidden) {

@@ -158,7 +158,12 @@ pub(super) fn nemotron_nas(c: &Config<'_>) -> Result<Model, ConfigError> {
     let kinds = blocks
         .iter()
         .map(|block| {
-            let block = Config::new(block)?;
+            let block = Config::new(block).map_err(|_| {
+                c.invalid(
+                    "block_configs",
+                    "a list of objects with attention and ffn is expected",
+                )
+            })?;
             let attention = Part::read(&block, "attention", |part| {
                 let group = part.count("n_heads_in_group")?;
                 if !heads.is_multiple_of(group) {
