@@ -304,11 +304,13 @@ impl FromStr for Quant {
     }
 }
 
-/// What config.json's `quantization` says of one module path.
+/// What config.json's `quantization`, or a checkpoint's own tensors, say of one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Override {
     /// `false`: left as it is.
     Keep,
+    /// Plain, in this type.
+    Plain(Dtype),
     /// Its own parameters.
     Packed(Packing),
 }
@@ -320,7 +322,8 @@ pub struct Scheme {
     pub dtype: Dtype,
     /// The rule.
     pub quant: Quant,
-    /// Exceptions by module path, which go before the family's own; absent when there are none.
+    /// Exceptions, which go before the family's own; absent when there are none. A weight goes by its module's path
+    /// (`model.layers.0.mlp.gate`), an array that is never packed by its own (`model.norm.weight`).
     pub overrides: Option<Arc<BTreeMap<String, Override>>>,
 }
 

@@ -135,24 +135,27 @@ fn portions(
     mut each: impl FnMut(u64, Stored),
 ) -> Result<(), WeightsError> {
     let group = tensor.group.map(|g| &model.groups[g]);
-    if let Some(overrides) = scheme
-        .overrides
-        .as_deref()
-        .filter(|_| tensor.role != Role::Plain)
-    {
+    if let Some(overrides) = scheme.overrides.as_deref() {
+        let own_path = match tensor.role {
+            Role::Plain => &*tensor.path,
+            Role::Linear | Role::Embedding => module(&tensor.path),
+        };
         let over = |path: &str, favoured| match overrides.get(path) {
             Some(Override::Keep) => Ok(Stored::Plain(scheme.dtype)),
-            Some(Override::Packed(packing)) => checked(tensor, *packing),
-            None => rule(tensor, scheme, favoured),
+            Some(Override::Plain(dtype)) => Ok(Stored::Plain(*dtype)),
+            Some(Override::Packed(packing)) if tensor.role != Role::Plain => {
+                checked(tensor, *packing)
+            }
+            Some(Override::Packed(_)) | None => rule(tensor, scheme, favoured),
         };
         let Some(group) = group else {
-            each(1, over(module(&tensor.path), false)?);
+            each(1, over(own_path, false)?);
             return Ok(());
         };
         let mut runs: Vec<(u64, Stored)> = Vec::new();
         for &layer in &group.layers {
             let stored = over(
-                &format!("{}.{layer}.{}", group.prefix, module(&tensor.path)),
+                &format!("{}.{layer}.{own_path}", group.prefix),
                 Recipe::favours(u64::from(layer), model.layer_count),
             )?;
             match runs.iter_mut().find(|(_, known)| *known == stored) {

@@ -65,6 +65,9 @@ struct ModelPart<'a> {
     layers: u64,
     /// The context the model was trained for.
     max_context_tokens: Option<u64>,
+    /// Where the model's files differ from its config.json, and what was left out; absent when there is nothing.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
 }
 
 /// What its weights are quantized to.
@@ -346,6 +349,7 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
             active_parameters: request.model.active_parameters(),
             layers: request.model.layer_count,
             max_context_tokens: request.model.max_context_tokens,
+            notes: &report.subject.notes,
         },
         quantization: QuantizationPart {
             name: request.scheme.quant.to_string(),

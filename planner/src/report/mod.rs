@@ -19,6 +19,8 @@ pub struct Subject {
     pub title: String,
     /// Where the description came from.
     pub source: String,
+    /// What a reader should know about the files: differences, and what was left out.
+    pub notes: Vec<String>,
 }
 
 /// Everything that a report shows.

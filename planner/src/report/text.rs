@@ -56,6 +56,9 @@ pub fn render(report: &Report<'_>, colour: Colour) -> Result<String, PlanError> 
     if report.explain {
         explain(&mut out, report)?;
     }
+    for note in &report.subject.notes {
+        let _ = writeln!(out, "  note            {note}");
+    }
     Ok(out)
 }
 
