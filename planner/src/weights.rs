@@ -229,41 +229,54 @@ fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
     Ok(())
 }
 
+/// Bytes of parameter arrays: all of them, and what one token reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// All of them.
+    pub all_bytes: u64,
+    /// What one token reads of arrays that every token reads; one row of an embedding.
+    pub dense_bytes: u64,
+    /// What one token reads of experts: the chosen ones.
+    pub expert_bytes: u64,
+}
+
+/// Bytes of all parameter arrays, and what one token reads of them.
+///
+/// # Errors
+/// When mlx-lm refuses the quantization for this model.
+pub fn totals(model: &Model, scheme: &Scheme) -> Result<Totals, WeightsError> {
+    use crate::model::Reads;
+    check(model, scheme)?;
+    let mut totals = Totals::default();
+    for tensor in &model.tensors {
+        portions(model, tensor, scheme, |count, stored| {
+            let bytes = bytes_of(tensor, stored, scheme).saturating_mul(count);
+            totals.all_bytes = totals.all_bytes.saturating_add(bytes);
+            match tensor.reads {
+                Reads::All | Reads::Tied => {
+                    totals.dense_bytes = totals.dense_bytes.saturating_add(bytes)
+                }
+                Reads::Experts { chosen, of } => {
+                    totals.expert_bytes = totals
+                        .expert_bytes
+                        .saturating_add(bytes / of.max(1) * chosen);
+                }
+                Reads::Row => {
+                    let rows = tensor.shape.dims().first().copied().unwrap_or(1).max(1);
+                    totals.dense_bytes = totals.dense_bytes.saturating_add(bytes / rows);
+                }
+            }
+        })?;
+    }
+    Ok(totals)
+}
+
 /// Bytes of all parameter arrays.
 ///
 /// # Errors
 /// When mlx-lm refuses the quantization for this model.
 pub fn total_bytes(model: &Model, scheme: &Scheme) -> Result<u64, WeightsError> {
-    check(model, scheme)?;
-    let mut total = 0_u64;
-    for tensor in &model.tensors {
-        portions(model, tensor, scheme, |count, stored| {
-            total = total.saturating_add(bytes_of(tensor, stored, scheme).saturating_mul(count));
-        })?;
-    }
-    Ok(total)
-}
-
-/// Bytes that one token reads of the parameters: chosen experts only, one row of an embedding.
-///
-/// # Errors
-/// As [`total_bytes`].
-pub fn active_bytes(model: &Model, scheme: &Scheme) -> Result<u64, WeightsError> {
-    use crate::model::Reads;
-    check(model, scheme)?;
-    let mut total = 0_u64;
-    for tensor in &model.tensors {
-        portions(model, tensor, scheme, |count, stored| {
-            let all = bytes_of(tensor, stored, scheme);
-            let read = match tensor.reads {
-                Reads::All | Reads::Tied => all,
-                Reads::Experts { chosen, of } => all / of.max(1) * chosen,
-                Reads::Row => all / tensor.shape.dims().first().copied().unwrap_or(1).max(1),
-            };
-            total = total.saturating_add(read.saturating_mul(count));
-        })?;
-    }
-    Ok(total)
+    totals(model, scheme).map(|totals| totals.all_bytes)
 }
 
 /// Every array with its count, form and bytes; the bytes sum to [`total_bytes`].
