@@ -71,7 +71,7 @@ fn use_all(config: &Value) {
                 .map(|lines| lines.iter().map(|line| line.bytes).sum::<u64>()),
             total
         );
-        let active = weights::active_bytes(&model, &scheme);
+        let active = weights::totals(&model, &scheme);
         assert_eq!(active.is_ok(), total.is_ok());
     }
     for kv_quant in [
