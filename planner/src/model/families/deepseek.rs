@@ -196,7 +196,7 @@ fn deepseek_v3_under(
     Layout::read(c, DEEPSEEK_V3)?
         .corrected(c, frame.layers)?
         .build(c, &frame, |b, hidden| {
-            attention.list(b, "self_attn", hidden)
+            attention.list(b, "self_attn", hidden);
         })
 }
 
@@ -230,7 +230,7 @@ pub(super) fn glm4_moe_lite(c: &Config<'_>) -> Result<Model, ConfigError> {
     Layout::read(c, defaults)?
         .corrected(c, frame.layers)?
         .build(c, &frame, |b, hidden| {
-            attention.list(b, "self_attn", hidden)
+            attention.list(b, "self_attn", hidden);
         })
 }
 
