@@ -277,7 +277,7 @@ impl CacheKind {
 }
 
 /// The caches a model really gets: `--max-kv-size` turns full ones into rotating ones where it is honoured.
-fn effective(model: &Model, kind: CacheKind, workload: &Workload) -> CacheKind {
+pub(crate) fn effective(model: &Model, kind: CacheKind, workload: &Workload) -> CacheKind {
     match (kind, workload.max_kv_tokens) {
         (
             CacheKind::Full {
@@ -338,11 +338,28 @@ pub fn check(model: &Model, workload: &Workload) -> Result<(), CacheError> {
     }
 }
 
+/// Bytes one sequence's caches take in one layer of a group. [`check`] has passed.
+#[must_use]
+pub(crate) fn layer_bytes(
+    model: &Model,
+    group: usize,
+    workload: &Workload,
+    dtype: Dtype,
+    moment: Moment,
+    kv_quant: Option<KvQuant>,
+) -> u64 {
+    model.groups[group]
+        .caches
+        .iter()
+        .map(|&kind| effective(model, kind, workload).bytes(workload, moment, dtype, kv_quant))
+        .fold(0, u64::saturating_add)
+}
+
 /// Bytes all caches hold at `moment`, all sequences together. [`check`] has passed.
 #[must_use]
 pub fn bytes_at(model: &Model, workload: &Workload, dtype: Dtype, moment: Moment) -> u64 {
     let tokens = match moment {
-        Moment::Chunk { before, tokens } => before + tokens,
+        Moment::Chunk { before, tokens } => before.saturating_add(tokens),
         Moment::Rest => workload.context_tokens,
     };
     let kv_quant = workload
@@ -351,14 +368,9 @@ pub fn bytes_at(model: &Model, workload: &Workload, dtype: Dtype, moment: Moment
     let per_sequence: u64 = model
         .groups
         .iter()
-        .map(|group| {
-            let layer: u64 = group
-                .caches
-                .iter()
-                .map(|&kind| {
-                    effective(model, kind, workload).bytes(workload, moment, dtype, kv_quant)
-                })
-                .fold(0, u64::saturating_add);
+        .enumerate()
+        .map(|(index, group)| {
+            let layer = layer_bytes(model, index, workload, dtype, moment, kv_quant);
             layer.saturating_mul(group.count())
         })
         .fold(0, u64::saturating_add);

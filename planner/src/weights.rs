@@ -51,6 +51,14 @@ pub enum WeightsError {
         "mlx-lm refuses a mixed recipe for this model: it has no layer named down_proj ('Model does not have expected keys for mixed quant.')"
     )]
     NoDownProj,
+    /// A mixed recipe takes a layer's index from a place in the path where another module has a name.
+    #[error(
+        "mlx-lm refuses a mixed recipe for this model: '{path}' has no layer's index where its layers have one (ValueError: invalid literal for int())"
+    )]
+    NoIndex {
+        /// The array.
+        path: String,
+    },
     /// The class cannot be quantized.
     #[error("mlx-lm fails to quantize this model: {0}")]
     Model(&'static str),
@@ -185,18 +193,90 @@ fn portions(
     Ok(())
 }
 
+/// Source: mlx-lm 0.32.2 `convert.py`, `mixed_quant_predicate_builder`: the index stands where the first path with
+/// `down_proj` has one, and is taken from every path that is long enough.
+fn check_recipe(model: &Model) -> Result<(), WeightsError> {
+    let Some(down) = model.tensors.iter().find(|t| t.path.contains("down_proj")) else {
+        return Err(WeightsError::NoDownProj);
+    };
+    let depth = |t: &Tensor| t.group.map(|g| model.groups[g].prefix.split('.').count());
+    let Some(place) = depth(down) else {
+        return Ok(());
+    };
+    let strays = |t: &&Tensor| {
+        if t.role == Role::Plain || depth(t) == Some(place) {
+            return false;
+        }
+        let prefix = t.group.map(|g| model.groups[g].prefix.split('.'));
+        let part = match prefix {
+            None => module(&t.path).split('.').nth(place),
+            Some(prefix) => prefix
+                .chain(["0"])
+                .chain(module(&t.path).split('.'))
+                .nth(place),
+        };
+        part.is_some_and(|part| part.parse::<u64>().is_err() && part != "*")
+    };
+    match model.tensors.iter().find(strays) {
+        None => Ok(()),
+        Some(tensor) => Err(WeightsError::NoIndex {
+            path: module(&tensor.path).to_owned(),
+        }),
+    }
+}
+
 fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
     if let Some(why) = model.quant_refused
         && !matches!(scheme.quant, Quant::Plain(_) | Quant::Blocks(_))
     {
         return Err(WeightsError::Model(why));
     }
-    if matches!(scheme.quant, Quant::Mixed(_))
-        && !model.tensors.iter().any(|t| t.path.contains("down_proj"))
-    {
-        return Err(WeightsError::NoDownProj);
+    if matches!(scheme.quant, Quant::Mixed(_)) {
+        check_recipe(model)?;
     }
     Ok(())
+}
+
+/// Bytes of parameter arrays: all of them, and what one token reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// All of them.
+    pub all_bytes: u64,
+    /// What one token reads of arrays that every token reads; one row of an embedding.
+    pub dense_bytes: u64,
+    /// What one token reads of experts: the chosen ones.
+    pub expert_bytes: u64,
+}
+
+/// Bytes of all parameter arrays, and what one token reads of them.
+///
+/// # Errors
+/// When mlx-lm refuses the quantization for this model.
+pub fn totals(model: &Model, scheme: &Scheme) -> Result<Totals, WeightsError> {
+    use crate::model::Reads;
+    check(model, scheme)?;
+    let mut totals = Totals::default();
+    for tensor in &model.tensors {
+        portions(model, tensor, scheme, |count, stored| {
+            let bytes = bytes_of(tensor, stored, scheme).saturating_mul(count);
+            totals.all_bytes = totals.all_bytes.saturating_add(bytes);
+            match tensor.reads {
+                Reads::All | Reads::Tied => {
+                    totals.dense_bytes = totals.dense_bytes.saturating_add(bytes)
+                }
+                Reads::Experts { chosen, of } => {
+                    totals.expert_bytes = totals
+                        .expert_bytes
+                        .saturating_add(bytes / of.max(1) * chosen);
+                }
+                Reads::Row => {
+                    let rows = tensor.shape.dims().first().copied().unwrap_or(1).max(1);
+                    totals.dense_bytes = totals.dense_bytes.saturating_add(bytes / rows);
+                }
+            }
+        })?;
+    }
+    Ok(totals)
 }
 
 /// Bytes of all parameter arrays.
@@ -204,35 +284,7 @@ fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
 /// # Errors
 /// When mlx-lm refuses the quantization for this model.
 pub fn total_bytes(model: &Model, scheme: &Scheme) -> Result<u64, WeightsError> {
-    check(model, scheme)?;
-    let mut total = 0_u64;
-    for tensor in &model.tensors {
-        portions(model, tensor, scheme, |count, stored| {
-            total = total.saturating_add(bytes_of(tensor, stored, scheme).saturating_mul(count));
-        })?;
-    }
-    Ok(total)
-}
-
-/// Bytes that one token reads of the parameters: chosen experts only, one row of an embedding.
-///
-/// # Errors
-/// As [`total_bytes`].
-pub fn active_bytes(model: &Model, scheme: &Scheme) -> Result<u64, WeightsError> {
-    use crate::model::Reads;
-    let mut total = 0_u64;
-    for tensor in &model.tensors {
-        portions(model, tensor, scheme, |count, stored| {
-            let all = bytes_of(tensor, stored, scheme);
-            let read = match tensor.reads {
-                Reads::All | Reads::Tied => all,
-                Reads::Experts { chosen, of } => all / of.max(1) * chosen,
-                Reads::Row => all / tensor.shape.dims().first().copied().unwrap_or(1).max(1),
-            };
-            total = total.saturating_add(read.saturating_mul(count));
-        })?;
-    }
-    Ok(total)
+    totals(model, scheme).map(|totals| totals.all_bytes)
 }
 
 /// Every array with its count, form and bytes; the bytes sum to [`total_bytes`].

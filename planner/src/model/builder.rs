@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::{
-    CacheKind, Config, ConfigError, FeedForward, KvQuantSupport, LayerGroup, Mixer, Model, Policy,
-    Reads, Role, Shape, Tensor,
+    CacheKind, Config, ConfigError, FeedForward, KvQuantSupport, LayerGroup, Mixer, Model, Order,
+    Policy, Reads, Role, Shape, Tensor, Traits,
 };
 use crate::quant::{Dtype, Recipe};
 
@@ -19,6 +19,8 @@ pub struct Builder {
     root: &'static str,
     elements: u64,
     error: Option<ConfigError>,
+    /// Part of a head that positions rotate, where the description says.
+    rotated: Option<u32>,
 }
 
 /// A linear layer's weight, to say more about it.
@@ -82,11 +84,14 @@ impl Builder {
                 kv_quant: KvQuantSupport::Yes,
                 quant_refused: None,
                 honours_max_kv_size: true,
+                traits: Vec::new(),
+                order: Order::default(),
             },
             current: None,
             root: "",
             elements: 0,
             error: None,
+            rotated: rotated(config),
         })
     }
 
@@ -283,10 +288,12 @@ impl Builder {
         kind: impl Fn(u64) -> K,
         each: impl FnMut(&mut Self, K),
     ) {
+        let before = self.model.layer_count;
         self.layers_among(prefix, count, count, kind, each);
+        self.model.layer_count = before + count;
     }
 
-    /// The same for one of several lists of layers that make up `total` together: a mixed recipe takes the index from
+    /// The same for one of several lists of layers, the model's own being `total`: a mixed recipe takes the index from
     /// the list, but its eighths from the total.
     pub fn layers_among<K: PartialEq + Copy>(
         &mut self,
@@ -322,7 +329,7 @@ impl Builder {
             group.layers.push(index as u32);
             group.favoured += u64::from(Recipe::favours(index, total));
         }
-        self.model.layer_count += count;
+        self.model.layer_count = total;
         for (k, group) in kinds {
             self.current = Some(group);
             each(self, k);
@@ -366,6 +373,32 @@ impl Builder {
     /// # Errors
     /// The first thing that went wrong while it was listed.
     pub fn finish(self) -> Result<Model, ConfigError> {
-        self.error.map_or(Ok(self.model), Err)
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let mut model = self.model;
+        model.traits = (0..model.groups.len())
+            .map(|group| Traits::of(&model, group, self.rotated))
+            .collect();
+        model.order = Order::of(&model.groups);
+        Ok(model)
     }
+}
+
+/// The part of a head that positions rotate, by the fields that model classes read, in 65536ths.
+fn rotated(config: &Config<'_>) -> Option<u32> {
+    let part = |scope: &Config<'_>| {
+        ["partial_rotary_factor", "rotary_pct", "rope_pct"]
+            .iter()
+            .find_map(|field| scope.get(field)?.as_f64())
+    };
+    let nested = config.object("rope_parameters").ok().flatten();
+    let share = part(config).or_else(|| part(&nested?)).or_else(|| {
+        let rotary = config.get("rotary_dim")?.as_f64()?;
+        let head = config.get("head_dim")?.as_f64()?;
+        Some(rotary / head)
+    })?;
+    (0.0..=1.0)
+        .contains(&share)
+        .then(|| (share * 65_536.0) as u32)
 }

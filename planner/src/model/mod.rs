@@ -8,6 +8,8 @@ pub mod blocks;
 pub mod builder;
 pub mod config;
 pub mod families;
+pub mod order;
+pub mod traits;
 
 use std::borrow::Cow;
 
@@ -15,6 +17,8 @@ use crate::quant::Dtype;
 
 pub use builder::Builder;
 pub use config::{Config, ConfigError};
+pub use order::Order;
+pub use traits::Traits;
 
 /// At most four dimensions: experts, out, in, kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,6 +329,10 @@ pub struct Model {
     pub quant_refused: Option<&'static str>,
     /// Whether `--max-kv-size` has an effect (the class has no `make_cache` of its own).
     pub honours_max_kv_size: bool,
+    /// What is particular in each of `groups`.
+    pub traits: Vec<Traits>,
+    /// Layers in the order in which they run, shortened.
+    pub order: Order,
 }
 
 impl Model {

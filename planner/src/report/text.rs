@@ -264,6 +264,7 @@ fn figures(out: &mut String, report: &Report<'_>) {
     let bound = match plan.speed.bound_by {
         Bound::Bandwidth => "bound by memory bandwidth",
         Bound::Launches => "bound by kernel launches",
+        Bound::Attention => "bound by attention's arithmetic",
     };
     row(
         out,
@@ -276,6 +277,9 @@ fn figures(out: &mut String, report: &Report<'_>) {
     );
     for reason in &plan.verdict.reasons {
         row(out, "note", &sentence(*reason));
+    }
+    for assumption in peak.assumptions.iter() {
+        row(out, "note", assumption.sentence());
     }
     for (i, advice) in report.counsel.advice.iter().take(5).enumerate() {
         let fits = if advice.outcome_after == Outcome::Fits {

@@ -22,6 +22,7 @@ mod loops;
 mod moe_grouped;
 mod moe_softmax;
 mod moe_windowed;
+mod muse_spark;
 mod olmo;
 mod phi;
 mod qwen;
@@ -104,6 +105,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("mistral4", deepseek::mistral4),
     ("mixtral", moe_softmax::mixtral),
     ("muse_glimmer", windowed::muse_glimmer),
+    ("muse_spark", muse_spark::build),
     ("nanbeige", loops::nanbeige),
     ("nanochat", rare::nanochat),
     ("nemotron", llama_like::nemotron),
@@ -168,6 +170,10 @@ pub fn build(description: &Value) -> Result<Model, ConfigError> {
         });
     };
     let mut model = build(&config)?;
+    // A wrapper's text part has a model_type of its own.
+    if model.architecture != model_type {
+        model_type.clone_into(&mut model.architecture);
+    }
     if let Some(dtype) = source_dtype(&config)? {
         model.dtype = dtype;
     }

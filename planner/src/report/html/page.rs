@@ -7,7 +7,6 @@ use crate::cache::Workload;
 use crate::plan::{CONTEXT_MAX, PlanError, Request};
 use crate::quant::{Quant, Scheme};
 use crate::report::{Report, text};
-use crate::timeline;
 use crate::units::{gib, grouped, human};
 use crate::verdict::Outcome;
 use crate::weights;
@@ -112,13 +111,7 @@ pub fn render(report: &Report<'_>, command: &str) -> Result<String, PlanError> {
         binding.map_or(0, |c| c.bytes),
     );
     let free = ceiling.1.saturating_sub(peak.bytes.expected);
-    let steps = timeline::steps(
-        request.model,
-        footprint.weights_bytes,
-        request.scheme,
-        workload,
-        request.backend,
-    );
+    let steps = request.timeline(footprint.weights_bytes);
     let users = if workload.concurrency == 1 {
         "one conversation".to_owned()
     } else {
@@ -406,7 +399,7 @@ fn ledger(request: &Request<'_>) -> Result<Vec<LedgerRow>, PlanError> {
 
 fn assumptions(report: &Report<'_>) -> Vec<String> {
     let request = report.request;
-    vec![
+    let mut lines = vec![
         format!(
             "The model is described by {}; its arrays and caches are those of mlx-lm 0.32.2 ({}).",
             report.subject.source, request.model.family
@@ -428,5 +421,15 @@ fn assumptions(report: &Report<'_>) -> Vec<String> {
             human(request.margin_bytes)
         ),
         "Speeds are for one conversation.".to_owned(),
-    ]
+    ];
+    lines.extend(
+        report
+            .plan
+            .footprint
+            .peak
+            .assumptions
+            .iter()
+            .map(|a| sentence(a.sentence())),
+    );
+    lines
 }
