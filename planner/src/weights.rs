@@ -5,7 +5,7 @@
 use thiserror::Error;
 
 use crate::model::{Model, Policy, Role, Tensor};
-use crate::quant::{Dtype, Override, Packing, Quant, Recipe, Scheme};
+use crate::quant::{Blocks, Dtype, Override, Packing, Quant, Recipe, Scheme};
 
 /// How an array is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Stored {
     Plain(Dtype),
     /// Packed, with scales (and biases) beside it.
     Packed(Packing),
+    /// As a GGUF file stores it.
+    Blocks(Blocks),
 }
 
 impl std::fmt::Display for Stored {
@@ -21,6 +23,7 @@ impl std::fmt::Display for Stored {
         match self {
             Self::Plain(dtype) => f.write_str(dtype.name()),
             Self::Packed(packing) => packing.fmt(f),
+            Self::Blocks(blocks) => f.write_str(blocks.name),
         }
     }
 }
@@ -82,6 +85,7 @@ fn bytes_of(tensor: &Tensor, stored: Stored, scheme: &Scheme) -> u64 {
             let scales = tensor.fixed_dtype.unwrap_or(scheme.dtype);
             elements / u64::from(packing.group_size) * packing.group_bytes(scales)
         }
+        Stored::Blocks(blocks) => elements / u64::from(blocks.elements) * u64::from(blocks.bytes),
     }
 }
 
@@ -97,7 +101,10 @@ fn rule(tensor: &Tensor, scheme: &Scheme, favoured: bool) -> Result<Stored, Weig
         return Ok(plain);
     }
     let (asked, packing) = match scheme.quant {
-        Quant::Plain(_) => return Ok(plain),
+        Quant::Blocks(blocks) if blocks.divides(tensor.shape.last()) => {
+            return Ok(Stored::Blocks(blocks));
+        }
+        Quant::Plain(_) | Quant::Blocks(_) => return Ok(plain),
         Quant::Packed(packing) => match tensor.policy {
             Policy::Asked => (packing, packing),
             Policy::Precise => (packing, Packing::PRECISE),
@@ -144,6 +151,7 @@ fn portions(
         let over = |path: &str, favoured| match overrides.get(path) {
             Some(Override::Keep) => Ok(Stored::Plain(scheme.dtype)),
             Some(Override::Plain(dtype)) => Ok(Stored::Plain(*dtype)),
+            Some(Override::Blocks(blocks)) => Ok(Stored::Blocks(*blocks)),
             Some(Override::Packed(packing)) if tensor.role != Role::Plain => {
                 checked(tensor, *packing)
             }
@@ -220,7 +228,7 @@ fn check_recipe(model: &Model) -> Result<(), WeightsError> {
 
 fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
     if let Some(why) = model.quant_refused
-        && !matches!(scheme.quant, Quant::Plain(_))
+        && !matches!(scheme.quant, Quant::Plain(_) | Quant::Blocks(_))
     {
         return Err(WeightsError::Model(why));
     }

@@ -1,12 +1,14 @@
 //! A model on disk: opened, and read into a description and what its own tensors say of it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shvplan::model::Model;
 use shvplan::quant::Scheme;
 use shvplan::report::Subject;
-use shvplan::source::checkpoint::Checkpoint;
+use shvplan::source::checkpoint::{Checkpoint, StoredType};
+use shvplan::source::gguf::{self, GgufConfigError};
 use shvplan::source::stored::{self, Stored};
 use shvplan::units::grouped;
 use shvplan::weights;
@@ -38,11 +40,22 @@ pub(crate) fn describe(given: &str) -> Result<Local, Failure> {
     let opened = open::open(given, &hub).map_err(|error| Failure(error.to_string()))?;
     let name = name(given, &opened.path);
     let source = opened.path.display().to_string();
-    let Some(description) = opened.config else {
-        return Err(Failure::about(
-            source,
-            "no config.json beside it, which says how the model is built: the directory of a model is expected",
-        ));
+    let description = match (opened.config, opened.gguf, &opened.weights) {
+        (_, Some(gguf), Some(weights)) => match gguf::config(&gguf, weights) {
+            Ok(description) => description,
+            // The architecture's name goes on: it is unknown, which is an answer of its own.
+            Err(GgufConfigError::UnknownArchitecture { architecture }) => {
+                json!({ "model_type": format!("GGUF {architecture}") })
+            }
+            Err(error) => return Err(Failure::about(source, error)),
+        },
+        (Some(config), ..) => config,
+        (None, ..) => {
+            return Err(Failure::about(
+                source,
+                "no config.json beside it, which says how the model is built: the directory of a model is expected",
+            ));
+        }
     };
     let subject = Subject {
         title: name.clone(),
@@ -115,6 +128,7 @@ pub(crate) fn stored_as(model: &Model, checkpoint: &Checkpoint) -> (Scheme, Vec<
             some_of(&left_out)
         ));
     }
+    notes.extend(as_mlx_reads_it(checkpoint));
     let counted = weights::total_bytes(model, &scheme).unwrap_or_default();
     let in_files = checkpoint.total_bytes
         - if missing.is_empty() {
@@ -132,11 +146,41 @@ pub(crate) fn stored_as(model: &Model, checkpoint: &Checkpoint) -> (Scheme, Vec<
     (scheme, notes)
 }
 
+/// What MLX makes of a GGUF file, whose tensors are counted as they are stored.
+fn as_mlx_reads_it(checkpoint: &Checkpoint) -> Option<String> {
+    let mut held_bytes = Some(0_u64);
+    let mut refused = BTreeSet::new();
+    let mut is_gguf = false;
+    for tensor in &checkpoint.tensors {
+        let StoredType::Ggml(ggml) = tensor.dtype else {
+            continue;
+        };
+        is_gguf = true;
+        match ggml.mlx_bytes(tensor.elements()) {
+            Some(bytes) => held_bytes = held_bytes.and_then(|held| held.checked_add(bytes)),
+            None => drop(refused.insert(ggml.name())),
+        }
+    }
+    let refused: Vec<&str> = refused.into_iter().collect();
+    is_gguf.then(|| match (held_bytes, refused.as_slice()) {
+        (Some(bytes), []) => format!(
+            "GGUF: weights are counted as the file stores them; mx.load would hold {} bytes, and mlx-lm loads \
+             safetensors only",
+            grouped(bytes)
+        ),
+        _ => format!(
+            "GGUF: weights are counted as the file stores them; mx.load does not read {}, and mlx-lm loads \
+             safetensors only",
+            refused.join(", ")
+        ),
+    })
+}
+
 /// Names that a note repeats.
 const NAMED_MAX: usize = 3;
 
 fn some_of(names: &[String]) -> String {
-    let named: Vec<String> = names
+    let shown: Vec<String> = names
         .iter()
         .take(NAMED_MAX)
         .map(|name| {
@@ -147,5 +191,5 @@ fn some_of(names: &[String]) -> String {
         })
         .collect();
     let more = if names.len() > NAMED_MAX { ", …" } else { "" };
-    format!("{}{more}", named.join(", "))
+    format!("{}{more}", shown.join(", "))
 }

@@ -57,7 +57,9 @@ pub fn render(report: &Report<'_>, colour: Colour) -> Result<String, PlanError> 
         explain(&mut out, report)?;
     }
     for note in &report.subject.notes {
-        let _ = writeln!(out, "  note            {note}");
+        let words: Vec<String> = note.split(' ').map(str::to_owned).collect();
+        let lines = wrapped(&words, " ", 62).replace('\n', "\n                  ");
+        let _ = writeln!(out, "  note            {lines}");
     }
     Ok(out)
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, StoredTensor, StoredType};
+use super::gguf::{GgmlType, names};
 use super::safetensors::Dtype as FileDtype;
 use crate::model::{Model, Policy, Reads, Role, Shape, Tensor};
 use crate::quant::{Dtype, Mode, Override, Packing, Quant, Scheme};
@@ -35,6 +36,7 @@ pub struct Stored {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Form {
     Plain(DtypeKey),
+    Blocks(GgmlType),
     Packed { mode: u8, bits: u8, group_size: u16 },
 }
 
@@ -47,13 +49,14 @@ impl Form {
     fn exception(self) -> Override {
         match self {
             Self::Plain(key) => Override::Plain(DTYPES[key]),
+            Self::Blocks(ggml) => Override::Blocks(ggml.blocks()),
             Self::Packed { .. } => self.packing().map_or(Override::Keep, Override::Packed),
         }
     }
 
     fn packing(self) -> Option<Packing> {
         match self {
-            Self::Plain(_) => None,
+            Self::Plain(_) | Self::Blocks(_) => None,
             Self::Packed {
                 mode,
                 bits,
@@ -72,6 +75,10 @@ impl Form {
 pub fn stored(model: &Model, checkpoint: &Checkpoint) -> Stored {
     let mut reading = Reading {
         checkpoint,
+        is_gguf: checkpoint
+            .tensors
+            .iter()
+            .any(|tensor| matches!(tensor.dtype, StoredType::Ggml(_))),
         used: vec![false; checkpoint.tensors.len()],
         scales: None,
         missing: Vec::new(),
@@ -93,14 +100,22 @@ pub fn stored(model: &Model, checkpoint: &Checkpoint) -> Stored {
             }
         }
     }
-    let packing = most(&arrays, |form| form.packing().is_some()).and_then(Form::packing);
+    let packed = most(&arrays, |form| !matches!(form, Form::Plain(_)));
     let plain = most(&arrays, |form| matches!(form, Form::Plain(_)));
     let plain_dtype = match plain {
         Some(Form::Plain(key)) => DTYPES[key],
         _ => model.dtype,
     };
-    let dtype = reading.scales.unwrap_or(plain_dtype);
-    let quant = packing.map_or(Quant::Plain(dtype), Quant::Packed);
+    let dtype = match packed {
+        // llama.cpp's activations and caches, and what MLX reads such files into.
+        Some(Form::Blocks(_)) => Dtype::F16,
+        _ => reading.scales.unwrap_or(plain_dtype),
+    };
+    let quant = match packed.map(Form::exception) {
+        Some(Override::Packed(packing)) => Quant::Packed(packing),
+        Some(Override::Blocks(blocks)) => Quant::Blocks(blocks),
+        _ => Quant::Plain(dtype),
+    };
     let scheme = Scheme {
         overrides: exceptions(arrays, quant, dtype),
         ..Scheme::new(dtype, quant)
@@ -182,6 +197,11 @@ fn exceptions(
                 // A family's own exceptions are not repeated here: what they would give is stated.
                 (tensor.policy == Policy::Asked).then_some(Override::Packed(packing))
             }
+            Quant::Blocks(blocks)
+                if tensor.role != Role::Plain && blocks.divides(tensor.shape.last()) =>
+            {
+                Some(Override::Blocks(blocks))
+            }
             _ => Some(Override::Plain(tensor.fixed_dtype.unwrap_or(dtype))),
         };
         if rule != Some(exception) {
@@ -194,6 +214,13 @@ fn exceptions(
         }
     }
     (!exceptions.is_empty()).then(|| Arc::new(exceptions))
+}
+
+fn plain(dtype: Dtype) -> Option<Form> {
+    DTYPES
+        .iter()
+        .position(|known| *known == dtype)
+        .map(Form::Plain)
 }
 
 /// All dimensions but the last, multiplied.
@@ -219,6 +246,7 @@ fn module(path: &str) -> &str {
 
 struct Reading<'c> {
     checkpoint: &'c Checkpoint,
+    is_gguf: bool,
     /// By tensor of the checkpoint.
     used: Vec<bool>,
     /// The type of affine scales, which is that of activations.
@@ -238,12 +266,23 @@ impl<'c> Reading<'c> {
         tensors.get(at)
     }
 
+    /// The tensor of the array at `path`, by its own name or by that of GGUF files.
+    fn find(&mut self, path: &str) -> Option<&'c StoredTensor> {
+        let found = self.take(path);
+        if found.is_some() || !self.is_gguf {
+            return found;
+        }
+        names::candidates(path)
+            .iter()
+            .find_map(|name| self.take(name))
+    }
+
     /// The form of the array at `path`, where the files have it, whole or in pieces that MLX holds or stacks.
     fn form(&mut self, path: &str, tensor: &Tensor) -> Option<Form> {
         if path.contains('*') {
             return self.list(path, tensor);
         }
-        let Some(found) = self.take(path) else {
+        let Some(found) = self.find(path) else {
             return self.experts(path, tensor);
         };
         self.form_of(found, module(path), tensor, tensor.shape.dims())
@@ -297,8 +336,9 @@ impl<'c> Reading<'c> {
         tensor: &Tensor,
         dims: &[u64],
     ) -> Option<Form> {
-        let StoredType::Safetensors(file_dtype) = found.dtype else {
-            return None;
+        let file_dtype = match found.dtype {
+            StoredType::Safetensors(dtype) => dtype,
+            StoredType::Ggml(ggml) => return self.ggml(found, ggml, dims),
         };
         if file_dtype == FileDtype::U32
             && tensor.role != Role::Plain
@@ -321,15 +361,26 @@ impl<'c> Reading<'c> {
                 return None;
             }
         };
-        let elements: u64 = dims.iter().product();
-        if found.shape != dims && found.elements() != elements {
+        self.compare(found, dims);
+        plain(dtype)
+    }
+
+    /// The form of a tensor of a GGUF file.
+    fn ggml(&mut self, found: &StoredTensor, ggml: GgmlType, dims: &[u64]) -> Option<Form> {
+        self.compare(found, dims);
+        match ggml.name() {
+            "F32" => plain(Dtype::F32),
+            "F16" => plain(Dtype::F16),
+            "BF16" => plain(Dtype::Bf16),
+            _ => Some(Form::Blocks(ggml)),
+        }
+    }
+
+    fn compare(&mut self, found: &StoredTensor, dims: &[u64]) {
+        if found.shape != dims && found.elements() != dims.iter().product::<u64>() {
             self.reshaped
                 .push((found.name.clone(), found.shape.clone(), dims.to_vec()));
         }
-        DTYPES
-            .iter()
-            .position(|known| *known == dtype)
-            .map(Form::Plain)
     }
 
     /// The packing of a weight of `last` columns, from the columns of what it is packed into.

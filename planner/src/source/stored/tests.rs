@@ -119,7 +119,7 @@ fn packed_weights_give_the_rule_and_its_exceptions() {
         match (role, path.as_str()) {
             (_, "lm_head.weight") => tensors.extend(packed(&path, &shape, 8, 32, FileDtype::Bf16)),
             (_, "model.layers.1.mlp.up_proj.weight") => {
-                tensors.push(tensor(&path, FileDtype::Bf16, &shape))
+                tensors.push(tensor(&path, FileDtype::Bf16, &shape));
             }
             (_, "model.norm.weight") => tensors.push(tensor(&path, FileDtype::F32, &shape)),
             (Role::Plain, _) => tensors.push(tensor(&path, FileDtype::Bf16, &shape)),
@@ -261,7 +261,7 @@ fn differences_are_told() {
     for stored in &mut tensors {
         match stored.name.as_str() {
             "model.embed_tokens.weight" => {
-                *stored = tensor("model.embed_tokens.weight", FileDtype::Bf16, &[101, 128])
+                *stored = tensor("model.embed_tokens.weight", FileDtype::Bf16, &[101, 128]);
             }
             "lm_head.weight" => *stored = tensor("lm_head.weight", FileDtype::F8E4M3, &[100, 128]),
             _ => {}
