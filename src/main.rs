@@ -1,2 +1,29 @@
 //! The daemon.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use shvd::cli::pressure;
+use shvd::engine::pressure::Plan;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one is made, once")]
+enum What {
+    Pressure(pressure::PressureArgs),
+    #[command(hide = true)]
+    PressureWorker(pressure::WorkerArgs),
+}
+
+fn main() -> ExitCode {
+    match Command::parse().what {
+        What::Pressure(args) => pressure::run_command(&args, Plan::default()),
+        What::PressureWorker(args) => pressure::run_worker(&args),
+    }
+}
