@@ -17,6 +17,7 @@ const ELEMENTS_MAX: u64 = 1 << 60;
 pub struct Builder {
     model: Model,
     current: Option<usize>,
+    scope: &'static str,
     elements: u64,
     error: Option<ConfigError>,
 }
@@ -78,6 +79,7 @@ impl Builder {
                 honours_max_kv_size: true,
             },
             current: None,
+            scope: "",
             elements: 0,
             error: None,
         })
@@ -96,6 +98,22 @@ impl Builder {
     /// Keeps the first error.
     pub fn fail(&mut self, error: ConfigError) {
         self.error.get_or_insert(error);
+    }
+
+    /// Everything that `list` adds stands in the module `scope`: a path within the layer, in place of any outer one.
+    pub fn within(&mut self, scope: &'static str, list: impl FnOnce(&mut Self)) {
+        let outer = std::mem::replace(&mut self.scope, scope);
+        list(self);
+        self.scope = outer;
+    }
+
+    /// The full name of a parameter of the module `path`.
+    fn name(&self, path: &str, parameter: &str) -> Cow<'static, str> {
+        Cow::Owned(match (self.scope, path) {
+            ("", _) => format!("{path}.{parameter}"),
+            (scope, "") => format!("{scope}.{parameter}"),
+            (scope, _) => format!("{scope}.{path}.{parameter}"),
+        })
     }
 
     fn push(
@@ -143,15 +161,10 @@ impl Builder {
         bias: bool,
     ) -> Weight<'_> {
         if bias {
-            self.push(
-                Cow::Owned(format!("{path}.bias")),
-                &[output],
-                Role::Plain,
-                Reads::All,
-            );
+            self.push(self.name(path, "bias"), &[output], Role::Plain, Reads::All);
         }
         Weight(self.push(
-            Cow::Owned(format!("{path}.weight")),
+            self.name(path, "weight"),
             &[output, input],
             Role::Linear,
             Reads::All,
@@ -173,14 +186,14 @@ impl Builder {
         };
         if bias {
             self.push(
-                Cow::Owned(format!("{path}.bias")),
+                self.name(path, "bias"),
                 &[experts, output],
                 Role::Plain,
                 reads,
             );
         }
         Weight(self.push(
-            Cow::Owned(format!("{path}.weight")),
+            self.name(path, "weight"),
             &[experts, output, input],
             Role::Linear,
             reads,
@@ -196,7 +209,7 @@ impl Builder {
         input: u64,
     ) -> Weight<'_> {
         Weight(self.push(
-            Cow::Owned(format!("{path}.weight")),
+            self.name(path, "weight"),
             &[heads, output, input],
             Role::Linear,
             Reads::All,
@@ -206,7 +219,7 @@ impl Builder {
     /// `nn.Embedding(rows, width)`.
     pub fn embedding(&mut self, path: &'static str, rows: u64, width: u64) {
         self.push(
-            Cow::Owned(format!("{path}.weight")),
+            self.name(path, "weight"),
             &[rows, width],
             Role::Embedding,
             Reads::Row,
@@ -214,15 +227,15 @@ impl Builder {
     }
 
     /// The token embedding, which is the output head too when `tied`.
-    pub fn embed_tokens(&mut self, path: &'static str, tied: bool) {
+    pub fn embed_tokens(&mut self, path: &'static str, tied: bool) -> Weight<'_> {
         let (vocab, hidden) = (self.model.vocab, self.model.hidden);
         let reads = if tied { Reads::Tied } else { Reads::Row };
-        self.push(
-            Cow::Owned(format!("{path}.weight")),
+        Weight(self.push(
+            self.name(path, "weight"),
             &[vocab, hidden],
             Role::Embedding,
             reads,
-        );
+        ))
     }
 
     /// The output head, unless it is tied to the embedding.
@@ -235,34 +248,49 @@ impl Builder {
 
     /// `nn.RMSNorm(width)`: a weight.
     pub fn norm(&mut self, path: &'static str, width: u64) {
-        self.push(
-            Cow::Owned(format!("{path}.weight")),
-            &[width],
-            Role::Plain,
-            Reads::All,
-        );
+        self.push(self.name(path, "weight"), &[width], Role::Plain, Reads::All);
     }
 
     /// `nn.LayerNorm(width, bias=True)`: a weight and a bias.
     pub fn layer_norm(&mut self, path: &'static str, width: u64) {
         self.norm(path, width);
-        self.push(
-            Cow::Owned(format!("{path}.bias")),
-            &[width],
-            Role::Plain,
-            Reads::All,
-        );
+        self.push(self.name(path, "bias"), &[width], Role::Plain, Reads::All);
     }
 
     /// A parameter that is never quantized (full name, with `.weight` where it has one).
     pub fn param(&mut self, path: &'static str, dims: &[u64]) {
-        self.push(Cow::Borrowed(path), dims, Role::Plain, Reads::All);
+        self.plain(path, dims);
     }
 
     /// The same, in a type that casting leaves alone.
     pub fn param_fixed(&mut self, path: &'static str, dims: &[u64], dtype: Dtype) {
-        self.push(Cow::Borrowed(path), dims, Role::Plain, Reads::All)
-            .fixed_dtype = Some(dtype);
+        self.plain(path, dims).fixed_dtype = Some(dtype);
+    }
+
+    fn plain(&mut self, path: &'static str, dims: &[u64]) -> &mut Tensor {
+        let path = match self.scope {
+            "" => Cow::Borrowed(path),
+            scope => Cow::Owned(format!("{scope}.{path}")),
+        };
+        self.push(path, dims, Role::Plain, Reads::All)
+    }
+
+    /// A depthwise `nn.Conv1d` over `channels`: weight (channels, kernel, 1) and, with `bias`, (channels).
+    pub fn conv1d(&mut self, path: &'static str, channels: u64, kernel: u64, bias: bool) {
+        if bias {
+            self.push(
+                self.name(path, "bias"),
+                &[channels],
+                Role::Plain,
+                Reads::All,
+            );
+        }
+        self.push(
+            self.name(path, "weight"),
+            &[channels, kernel, 1],
+            Role::Plain,
+            Reads::All,
+        );
     }
 
     /// Adds `count` layers under `prefix`. `kind` says of each index what kind it is; `each` lists the arrays, mixers

@@ -245,6 +245,34 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// A truth value that must be there.
+    ///
+    /// # Errors
+    /// When it is missing, or neither true nor false.
+    pub fn flag(&self, field: &str) -> Result<bool, ConfigError> {
+        if self.get(field).is_none() {
+            return Err(ConfigError::Missing {
+                field: self.path(field),
+                expected: "true or false is expected",
+            });
+        }
+        self.flag_or(field, false)
+    }
+
+    /// Fields that the model class takes without a default, though no size depends on them.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn needs(&self, fields: &[&str]) -> Result<(), ConfigError> {
+        match fields.iter().find(|field| !self.has(field)) {
+            None => Ok(()),
+            Some(field) => Err(ConfigError::Missing {
+                field: self.path(field),
+                expected: "the model class has no default for it",
+            }),
+        }
+    }
+
     /// A number with the default of the model class.
     ///
     /// # Errors

@@ -5,19 +5,35 @@ use serde_json::Value;
 use super::{Config, ConfigError, Model};
 use crate::quant::Dtype;
 
+mod baichuan_m1;
+mod falcon_h1;
 mod llama;
+mod mamba;
+mod olmo_hybrid;
+mod plamo2;
 mod qwen2;
 mod qwen3;
+mod recurrent_gemma;
+mod rwkv7;
 
 type Build = fn(&Config<'_>) -> Result<Model, ConfigError>;
 
 /// `model_type` as config.json has it, and what builds it. Aliases follow mlx-lm 0.32.2 `utils.py`, MODEL_REMAPPING.
 const FAMILIES: &[(&str, Build)] = &[
+    ("baichuan_m1", baichuan_m1::build),
+    ("falcon_h1", falcon_h1::build),
+    ("falcon_mamba", mamba::build),
     ("iquestcoder", llama::build),
     ("llama", llama::build),
+    ("mamba", mamba::build),
+    ("mamba2", mamba::build_2),
     ("mistral", llama::build),
+    ("olmo_hybrid", olmo_hybrid::build),
+    ("plamo2", plamo2::build),
     ("qwen2", qwen2::build),
     ("qwen3", qwen3::build),
+    ("recurrent_gemma", recurrent_gemma::build),
+    ("rwkv7", rwkv7::build),
     ("xverse", llama::build),
 ];
 
@@ -45,6 +61,7 @@ pub fn build(description: &Value) -> Result<Model, ConfigError> {
         });
     };
     let mut model = build(&config)?;
+    model_type.clone_into(&mut model.architecture);
     if let Some(dtype) = source_dtype(&config)? {
         model.dtype = dtype;
     }
