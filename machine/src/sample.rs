@@ -7,6 +7,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+/// Declares a struct each of whose fields is an `Option` that the JSON form leaves out when absent.
+macro_rules! optional_fields {
+    ($(#[$of_struct:meta])* pub struct $name:ident { $($(#[$of_field:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$of_struct])*
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct $name {
+            $($(#[$of_field])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$kind>,)*
+        }
+    };
+}
+
+mod detail;
+mod process;
+
+pub use detail::{TagStorage, VmDetail};
+pub use process::{Process, Temperature, Thermal, ThermalLevel};
+
 /// One reading of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -35,6 +53,8 @@ pub struct Sample {
     pub cgroup: Cgroup,
     /// Memory that holds tags (macOS on chips with memory tagging).
     pub tag_storage: TagStorage,
+    /// Finer figures of macOS 27.
+    pub detail: VmDetail,
     /// This process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub own_process: Option<Process>,
@@ -44,6 +64,9 @@ pub struct Sample {
     /// Heat.
     pub thermal: Thermal,
 }
+
+/// Where one figure stands in a sample.
+pub(crate) type Place = fn(&mut Sample) -> &mut Option<u64>;
 
 impl Sample {
     /// Age of the sample at `now`; zero when the clock went back since.
@@ -61,18 +84,6 @@ pub fn unix_seconds(time: SystemTime) -> f64 {
         Ok(since) => since.as_secs_f64(),
         Err(before) => -before.duration().as_secs_f64(),
     }
-}
-
-/// Declares a struct each of whose fields is an `Option` that the JSON form leaves out when absent.
-macro_rules! optional_fields {
-    ($(#[$of_struct:meta])* pub struct $name:ident { $($(#[$of_field:meta])* $field:ident: $kind:ty,)* }) => {
-        $(#[$of_struct])*
-        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(default)]
-        pub struct $name {
-            $($(#[$of_field])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$kind>,)*
-        }
-    };
 }
 
 optional_fields! {
@@ -150,7 +161,7 @@ optional_fields! {
         total_bytes: u64,
         /// `vm.swapusage` used; `SwapTotal − SwapFree`.
         used_bytes: u64,
-        /// Compressed pages on disk before compression: `swapped_count` (macOS 26 and later); of `SwapCached` (Linux).
+        /// What was swapped out, before compression: `swapped_count` (macOS, newer revisions).
         swapped_bytes: u64,
     }
 }
@@ -174,7 +185,7 @@ optional_fields! {
         cow_faults: u64,
         /// Pages filled with zeros: `zero_fill_count` (macOS).
         zero_fills: u64,
-        /// Inactive pages used again: `reactivations`; `pgactivate`.
+        /// Inactive pages used again: `reactivations` (macOS).
         reactivations: u64,
         /// Purgeable pages discarded: `purges` (macOS).
         purges: u64,
@@ -182,6 +193,14 @@ optional_fields! {
         compressions: u64,
         /// Pages decompressed: `decompressions` (macOS).
         decompressions: u64,
+        /// Tagged pages compressed (macOS 26 and later).
+        tagged_compressions: u64,
+        /// Tagged pages decompressed (macOS 26 and later).
+        tagged_decompressions: u64,
+        /// Pages read ahead (macOS 27).
+        speculative_pages_created: u64,
+        /// Of them, pages then used (macOS 27).
+        speculative_pages_activated: u64,
         /// Processes killed for want of memory: `oom_kill` (Linux).
         oom_kills: u64,
         /// kibibytes read from block devices: `pgpgin` (Linux).
@@ -296,92 +315,6 @@ optional_fields! {
         /// Of that usage, what the kernel drops first: `inactive_file` + `slab_reclaimable` of `memory.stat`.
         reclaimable_bytes: u64,
     }
-}
-
-optional_fields! {
-    /// Tag storage (macOS 26 and later, chips with memory tagging), in bytes.
-    pub struct TagStorage {
-        /// Memory set aside for tags.
-        total_bytes: u64,
-        /// Of it, what holds tags.
-        holding_tags_bytes: u64,
-        /// Of it, free.
-        free_bytes: u64,
-        /// Of it, lent out to pageable memory.
-        nontag_pageable_bytes: u64,
-        /// Of it, lent out to wired memory.
-        nontag_wired_bytes: u64,
-        /// Tagged memory in all.
-        tagged_bytes: u64,
-        /// Tagged memory that is resident.
-        tagged_resident_bytes: u64,
-        /// Tagged memory in the compressor, before compression.
-        tagged_compressed_bytes: u64,
-        /// Tags in the compressor, after compression.
-        compressed_tags_bytes: u64,
-    }
-}
-
-/// What one process holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Process {
-    /// Process id.
-    pub pid: u32,
-    /// Name of its program, as the kernel keeps it (15 characters at most on Linux, 31 on macOS).
-    pub name: String,
-    /// The label of the watch that found it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub watch: Option<String>,
-    /// What it costs the machine: `phys_footprint`; `Pss` + `SwapPss`, or resident + swapped where that is not told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub footprint_bytes: Option<u64>,
-    /// The largest footprint so far, by the kernel's ledger (macOS) or the largest resident size (`VmHWM`, Linux).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peak_footprint_bytes: Option<u64>,
-    /// Resident size. On macOS it neither counts GPU memory nor compressed memory: use the footprint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resident_bytes: Option<u64>,
-    /// Of the footprint, what is compressed (macOS) or swapped (Linux).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub compressed_bytes: Option<u64>,
-}
-
-/// Heat: the system's own level and the temperatures of its sensors.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Thermal {
-    /// How far the system slows itself down for heat.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub level: Option<ThermalLevel>,
-    /// Sensors, by name.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub temperatures: Vec<Temperature>,
-}
-
-/// macOS's thermal pressure levels, from `com.apple.system.thermalpressurelevel`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ThermalLevel {
-    /// Full speed.
-    Nominal,
-    /// Somewhat slower.
-    Moderate,
-    /// Clearly slower.
-    Heavy,
-    /// As slow as it goes without sleeping.
-    Trapping,
-    /// About to sleep.
-    Sleeping,
-}
-
-/// One temperature sensor.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Temperature {
-    /// The sensor's name.
-    pub sensor: String,
-    /// Degrees Celsius.
-    pub celsius: f64,
 }
 
 #[cfg(test)]

@@ -74,3 +74,34 @@ pub enum SourceError {
         os: &'static str,
     },
 }
+
+/// How much of an offending value a message quotes.
+const FOUND_CHARS_MAX: usize = 60;
+
+impl SourceError {
+    /// [`SourceError::Malformed`], with a long value shortened.
+    pub(crate) fn malformed(
+        origin: &str,
+        line: usize,
+        field: &str,
+        found: &str,
+        expected: &'static str,
+    ) -> Self {
+        let shortened = |text: &str| {
+            let mut chars = text.chars();
+            let start: String = chars.by_ref().take(FOUND_CHARS_MAX).collect();
+            if chars.next().is_some() {
+                format!("{start}…")
+            } else {
+                start
+            }
+        };
+        Self::Malformed {
+            origin: origin.to_owned(),
+            line,
+            field: shortened(field),
+            found: shortened(found),
+            expected,
+        }
+    }
+}

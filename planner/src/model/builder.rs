@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 
 use super::{
-    Config, ConfigError, FeedForward, KvQuantSupport, LayerGroup, Mixer, Model, Policy, Reads,
-    Role, Shape, Tensor,
+    CacheKind, Config, ConfigError, FeedForward, KvQuantSupport, LayerGroup, Mixer, Model, Order,
+    Policy, Reads, Role, Shape, Tensor, Traits,
 };
-use crate::cache::CacheKind;
 use crate::quant::{Dtype, Recipe};
 
 /// Elements that all arrays together may have; bytes stay far below 2⁶⁴ and sums of them cannot overflow.
@@ -17,9 +16,12 @@ const ELEMENTS_MAX: u64 = 1 << 60;
 pub struct Builder {
     model: Model,
     current: Option<usize>,
+    root: &'static str,
     scope: &'static str,
     elements: u64,
     error: Option<ConfigError>,
+    /// Part of a head that positions rotate, where the description says.
+    rotated: Option<u32>,
 }
 
 /// A linear layer's weight, to say more about it.
@@ -35,6 +37,16 @@ impl Weight<'_> {
     /// The family's predicate leaves it alone.
     pub fn keep(self) {
         self.0.policy = Policy::Keep;
+    }
+
+    /// The family's predicate says this of it.
+    pub fn policy(self, policy: Policy) {
+        self.0.policy = policy;
+    }
+
+    /// Casting leaves it alone, and so its scales when it is quantized.
+    pub fn fixed(self, dtype: Dtype) {
+        self.0.fixed_dtype = Some(dtype);
     }
 
     /// A token reads only the rows of chosen experts.
@@ -76,12 +88,17 @@ impl Builder {
                 groups: Vec::new(),
                 tensors: Vec::with_capacity(32),
                 kv_quant: KvQuantSupport::Yes,
+                quant_refused: None,
                 honours_max_kv_size: true,
+                traits: Vec::new(),
+                order: Order::default(),
             },
             current: None,
+            root: "",
             scope: "",
             elements: 0,
             error: None,
+            rotated: rotated(config),
         })
     }
 
@@ -95,25 +112,26 @@ impl Builder {
         self.model.kv_quant = support;
     }
 
-    /// Keeps the first error.
-    pub fn fail(&mut self, error: ConfigError) {
-        self.error.get_or_insert(error);
+    /// mlx-lm fails to quantize the class, for this reason.
+    pub fn refuse_quant(&mut self, why: &'static str) {
+        self.model.quant_refused = Some(why);
     }
 
-    /// Everything that `list` adds stands in the module `scope`: a path within the layer, in place of any outer one.
+    /// The whole model stands under `root` (`language_model.`), as in the wrappers of vision-language models.
+    pub fn root(&mut self, root: &'static str) {
+        self.root = root;
+    }
+
+    /// What `list` adds stands in the module `scope` of its layer, in place of any scope around it.
     pub fn within(&mut self, scope: &'static str, list: impl FnOnce(&mut Self)) {
         let outer = std::mem::replace(&mut self.scope, scope);
         list(self);
         self.scope = outer;
     }
 
-    /// The full name of a parameter of the module `path`.
-    fn name(&self, path: &str, parameter: &str) -> Cow<'static, str> {
-        Cow::Owned(match (self.scope, path) {
-            ("", _) => format!("{path}.{parameter}"),
-            (scope, "") => format!("{scope}.{parameter}"),
-            (scope, _) => format!("{scope}.{path}.{parameter}"),
-        })
+    /// Keeps the first error.
+    pub fn fail(&mut self, error: ConfigError) {
+        self.error.get_or_insert(error);
     }
 
     fn push(
@@ -139,6 +157,11 @@ impl Builder {
             });
             Shape::new(&[0])
         };
+        let path = match (self.current, self.root, self.scope) {
+            (Some(_), _, "") | (None, "", _) => path,
+            (Some(_), _, scope) => Cow::Owned(format!("{scope}.{path}")),
+            (None, root, _) => Cow::Owned(format!("{root}{path}")),
+        };
         let index = self.model.tensors.len();
         self.model.tensors.push(Tensor {
             path,
@@ -153,18 +176,17 @@ impl Builder {
     }
 
     /// `nn.Linear(input, output, bias)`: weight (output, input) and, with `bias`, (output).
-    pub fn linear(
-        &mut self,
-        path: &'static str,
-        output: u64,
-        input: u64,
-        bias: bool,
-    ) -> Weight<'_> {
+    pub fn linear(&mut self, path: &str, output: u64, input: u64, bias: bool) -> Weight<'_> {
         if bias {
-            self.push(self.name(path, "bias"), &[output], Role::Plain, Reads::All);
+            self.push(
+                Cow::Owned(format!("{path}.bias")),
+                &[output],
+                Role::Plain,
+                Reads::All,
+            );
         }
         Weight(self.push(
-            self.name(path, "weight"),
+            Cow::Owned(format!("{path}.weight")),
             &[output, input],
             Role::Linear,
             Reads::All,
@@ -186,14 +208,14 @@ impl Builder {
         };
         if bias {
             self.push(
-                self.name(path, "bias"),
+                Cow::Owned(format!("{path}.bias")),
                 &[experts, output],
                 Role::Plain,
                 reads,
             );
         }
         Weight(self.push(
-            self.name(path, "weight"),
+            Cow::Owned(format!("{path}.weight")),
             &[experts, output, input],
             Role::Linear,
             reads,
@@ -201,15 +223,9 @@ impl Builder {
     }
 
     /// `MultiLinear(input, output, heads)`: weight (heads, output, input).
-    pub fn multi_linear(
-        &mut self,
-        path: &'static str,
-        heads: u64,
-        output: u64,
-        input: u64,
-    ) -> Weight<'_> {
+    pub fn multi_linear(&mut self, path: &str, heads: u64, output: u64, input: u64) -> Weight<'_> {
         Weight(self.push(
-            self.name(path, "weight"),
+            Cow::Owned(format!("{path}.weight")),
             &[heads, output, input],
             Role::Linear,
             Reads::All,
@@ -217,9 +233,9 @@ impl Builder {
     }
 
     /// `nn.Embedding(rows, width)`.
-    pub fn embedding(&mut self, path: &'static str, rows: u64, width: u64) {
+    pub fn embedding(&mut self, path: &str, rows: u64, width: u64) {
         self.push(
-            self.name(path, "weight"),
+            Cow::Owned(format!("{path}.weight")),
             &[rows, width],
             Role::Embedding,
             Reads::Row,
@@ -227,19 +243,19 @@ impl Builder {
     }
 
     /// The token embedding, which is the output head too when `tied`.
-    pub fn embed_tokens(&mut self, path: &'static str, tied: bool) -> Weight<'_> {
+    pub fn embed_tokens(&mut self, path: &str, tied: bool) {
         let (vocab, hidden) = (self.model.vocab, self.model.hidden);
         let reads = if tied { Reads::Tied } else { Reads::Row };
-        Weight(self.push(
-            self.name(path, "weight"),
+        self.push(
+            Cow::Owned(format!("{path}.weight")),
             &[vocab, hidden],
             Role::Embedding,
             reads,
-        ))
+        );
     }
 
     /// The output head, unless it is tied to the embedding.
-    pub fn lm_head(&mut self, path: &'static str, tied: bool, bias: bool) {
+    pub fn lm_head(&mut self, path: &str, tied: bool, bias: bool) {
         if !tied {
             let (vocab, hidden) = (self.model.vocab, self.model.hidden);
             self.linear(path, vocab, hidden, bias);
@@ -247,50 +263,53 @@ impl Builder {
     }
 
     /// `nn.RMSNorm(width)`: a weight.
-    pub fn norm(&mut self, path: &'static str, width: u64) {
-        self.push(self.name(path, "weight"), &[width], Role::Plain, Reads::All);
+    pub fn norm(&mut self, path: &str, width: u64) {
+        self.push(
+            Cow::Owned(format!("{path}.weight")),
+            &[width],
+            Role::Plain,
+            Reads::All,
+        );
     }
 
     /// `nn.LayerNorm(width, bias=True)`: a weight and a bias.
-    pub fn layer_norm(&mut self, path: &'static str, width: u64) {
+    pub fn layer_norm(&mut self, path: &str, width: u64) {
         self.norm(path, width);
-        self.push(self.name(path, "bias"), &[width], Role::Plain, Reads::All);
-    }
-
-    /// A parameter that is never quantized (full name, with `.weight` where it has one).
-    pub fn param(&mut self, path: &'static str, dims: &[u64]) {
-        self.plain(path, dims);
-    }
-
-    /// The same, in a type that casting leaves alone.
-    pub fn param_fixed(&mut self, path: &'static str, dims: &[u64], dtype: Dtype) {
-        self.plain(path, dims).fixed_dtype = Some(dtype);
-    }
-
-    fn plain(&mut self, path: &'static str, dims: &[u64]) -> &mut Tensor {
-        let path = match self.scope {
-            "" => Cow::Borrowed(path),
-            scope => Cow::Owned(format!("{scope}.{path}")),
-        };
-        self.push(path, dims, Role::Plain, Reads::All)
+        self.push(
+            Cow::Owned(format!("{path}.bias")),
+            &[width],
+            Role::Plain,
+            Reads::All,
+        );
     }
 
     /// A depthwise `nn.Conv1d` over `channels`: weight (channels, kernel, 1) and, with `bias`, (channels).
-    pub fn conv1d(&mut self, path: &'static str, channels: u64, kernel: u64, bias: bool) {
+    pub fn conv1d(&mut self, path: &str, channels: u64, kernel: u64, bias: bool) {
         if bias {
             self.push(
-                self.name(path, "bias"),
+                Cow::Owned(format!("{path}.bias")),
                 &[channels],
                 Role::Plain,
                 Reads::All,
             );
         }
         self.push(
-            self.name(path, "weight"),
+            Cow::Owned(format!("{path}.weight")),
             &[channels, kernel, 1],
             Role::Plain,
             Reads::All,
         );
+    }
+
+    /// A parameter that is never quantized (full name, with `.weight` where it has one).
+    pub fn param(&mut self, path: &'static str, dims: &[u64]) {
+        self.push(Cow::Borrowed(path), dims, Role::Plain, Reads::All);
+    }
+
+    /// The same, in a type that casting leaves alone.
+    pub fn param_fixed(&mut self, path: &'static str, dims: &[u64], dtype: Dtype) {
+        self.push(Cow::Borrowed(path), dims, Role::Plain, Reads::All)
+            .fixed_dtype = Some(dtype);
     }
 
     /// Adds `count` layers under `prefix`. `kind` says of each index what kind it is; `each` lists the arrays, mixers
@@ -299,6 +318,21 @@ impl Builder {
         &mut self,
         prefix: &'static str,
         count: u64,
+        kind: impl Fn(u64) -> K,
+        each: impl FnMut(&mut Self, K),
+    ) {
+        let before = self.model.layer_count;
+        self.layers_among(prefix, count, count, kind, each);
+        self.model.layer_count = before + count;
+    }
+
+    /// The same for one of several lists of layers, the model's own being `total`: a mixed recipe takes the index from
+    /// the list, but its eighths from the total.
+    pub fn layers_among<K: PartialEq + Copy>(
+        &mut self,
+        prefix: &'static str,
+        count: u64,
+        total: u64,
         kind: impl Fn(u64) -> K,
         mut each: impl FnMut(&mut Self, K),
     ) {
@@ -312,7 +346,10 @@ impl Builder {
             let group = known.unwrap_or_else(|| {
                 kinds.push((k, self.model.groups.len()));
                 self.model.groups.push(LayerGroup {
-                    prefix,
+                    prefix: match self.root {
+                        "" => Cow::Borrowed(prefix),
+                        root => Cow::Owned(format!("{root}{prefix}")),
+                    },
                     layers: Vec::new(),
                     favoured: 0,
                     mixers: Vec::new(),
@@ -323,13 +360,23 @@ impl Builder {
             });
             let group = &mut self.model.groups[group];
             group.layers.push(index as u32);
-            group.favoured += u64::from(Recipe::favours(index, count));
+            group.favoured += u64::from(Recipe::favours(index, total));
         }
-        self.model.layer_count += count;
+        self.model.layer_count = total;
         for (k, group) in kinds {
             self.current = Some(group);
             each(self, k);
             self.current = None;
+        }
+    }
+
+    /// The family's predicate says `policy` of the modules whose path ends so, among those listed until now.
+    pub fn predicate(&mut self, ends: &[&str], policy: Policy) {
+        for tensor in &mut self.model.tensors {
+            let module = tensor.path.strip_suffix(".weight");
+            if module.is_some_and(|module| ends.iter().any(|end| module.ends_with(end))) {
+                tensor.policy = policy;
+            }
         }
     }
 
@@ -359,6 +406,32 @@ impl Builder {
     /// # Errors
     /// The first thing that went wrong while it was listed.
     pub fn finish(self) -> Result<Model, ConfigError> {
-        self.error.map_or(Ok(self.model), Err)
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let mut model = self.model;
+        model.traits = (0..model.groups.len())
+            .map(|group| Traits::of(&model, group, self.rotated))
+            .collect();
+        model.order = Order::of(&model.groups);
+        Ok(model)
     }
+}
+
+/// The part of a head that positions rotate, by the fields that model classes read, in 65536ths.
+fn rotated(config: &Config<'_>) -> Option<u32> {
+    let part = |scope: &Config<'_>| {
+        ["partial_rotary_factor", "rotary_pct", "rope_pct"]
+            .iter()
+            .find_map(|field| scope.get(field)?.as_f64())
+    };
+    let nested = config.object("rope_parameters").ok().flatten();
+    let share = part(config).or_else(|| part(&nested?)).or_else(|| {
+        let rotary = config.get("rotary_dim")?.as_f64()?;
+        let head = config.get("head_dim")?.as_f64()?;
+        Some(rotary / head)
+    })?;
+    (0.0..=1.0)
+        .contains(&share)
+        .then(|| (share * 65_536.0) as u32)
 }

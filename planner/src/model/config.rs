@@ -110,6 +110,12 @@ impl<'a> Config<'a> {
         self.map.contains_key(field)
     }
 
+    /// Whether there is any field.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        !self.map.is_empty()
+    }
+
     /// An error about a field's value.
     #[must_use]
     pub fn invalid(&self, field: &str, expected: impl Into<String>) -> ConfigError {
@@ -233,13 +239,14 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// A truth value with the default of the model class.
+    /// A truth value with the default of the model class. Null is false, as to Python, and not the default.
     ///
     /// # Errors
     /// When it is there and neither true nor false.
     pub fn flag_or(&self, field: &str, default: bool) -> Result<bool, ConfigError> {
-        match self.get(field) {
+        match self.map.get(field) {
             None => Ok(default),
+            Some(Value::Null) => Ok(false),
             Some(Value::Bool(b)) => Ok(*b),
             Some(_) => Err(self.invalid(field, "true or false is expected")),
         }
@@ -250,7 +257,7 @@ impl<'a> Config<'a> {
     /// # Errors
     /// When it is missing, or neither true nor false.
     pub fn flag(&self, field: &str) -> Result<bool, ConfigError> {
-        if self.get(field).is_none() {
+        if !self.has(field) {
             return Err(ConfigError::Missing {
                 field: self.path(field),
                 expected: "true or false is expected",

@@ -8,14 +8,17 @@ pub mod blocks;
 pub mod builder;
 pub mod config;
 pub mod families;
+pub mod order;
+pub mod traits;
 
 use std::borrow::Cow;
 
-use crate::cache::CacheKind;
 use crate::quant::Dtype;
 
 pub use builder::Builder;
 pub use config::{Config, ConfigError};
+pub use order::Order;
+pub use traits::Traits;
 
 /// At most four dimensions: experts, out, in, kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +198,68 @@ pub enum Recurrence {
     Linear,
 }
 
+/// What one layer keeps between tokens, for each sequence of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheKind {
+    /// `KVCache`: all keys and values. Latent caches are this with one head.
+    Full {
+        /// Key and value heads.
+        heads: u64,
+        /// Width of a key.
+        k_dim: u64,
+        /// Width of a value.
+        v_dim: u64,
+    },
+    /// `RotatingKVCache`: the last `window` tokens at rest.
+    Rotating {
+        /// Key and value heads.
+        heads: u64,
+        /// Width of a key.
+        k_dim: u64,
+        /// Width of a value.
+        v_dim: u64,
+        /// Tokens kept.
+        window: u64,
+    },
+    /// `ChunkedKVCache`: trimmed to `chunk` tokens before each step.
+    Chunked {
+        /// Key and value heads.
+        heads: u64,
+        /// Width of a key.
+        k_dim: u64,
+        /// Width of a value.
+        v_dim: u64,
+        /// Tokens kept.
+        chunk: u64,
+    },
+    /// The last `tokens` tokens, as many as there are, without any room to grow.
+    Tail {
+        /// Tokens kept.
+        tokens: u64,
+        /// Elements of one in the activations' type.
+        elements: u64,
+        /// Elements of one in single precision whatever the model's type.
+        f32_elements: u64,
+    },
+    /// One row for each full group of `ratio` tokens, and the tokens of the group that is still open; without any room
+    /// to grow.
+    Groups {
+        /// Tokens of a group.
+        ratio: u64,
+        /// Elements of a group's row, in single precision whatever the model's type.
+        f32_elements: u64,
+        /// Elements of an open token, likewise.
+        open_f32_elements: u64,
+    },
+    /// `ArraysCache`: a convolution's tail or a recurrence's state; constant.
+    State {
+        /// Elements in the activations' type.
+        elements: u64,
+        /// Elements in single precision whatever the model's type.
+        f32_elements: u64,
+    },
+}
+
 /// How a layer transforms each token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedForward {
@@ -224,7 +289,7 @@ pub enum FeedForward {
 #[derive(Debug, Clone)]
 pub struct LayerGroup {
     /// Module path of the list they stand in (`model.layers`).
-    pub prefix: &'static str,
+    pub prefix: Cow<'static, str>,
     /// Their indices in it, rising.
     pub layers: Vec<u32>,
     /// How many of them a mixed recipe favours.
@@ -279,8 +344,14 @@ pub struct Model {
     pub tensors: Vec<Tensor>,
     /// KV quantization.
     pub kv_quant: KvQuantSupport,
+    /// Why mlx-lm cannot quantize the weights, where it cannot.
+    pub quant_refused: Option<&'static str>,
     /// Whether `--max-kv-size` has an effect (the class has no `make_cache` of its own).
     pub honours_max_kv_size: bool,
+    /// What is particular in each of `groups`.
+    pub traits: Vec<Traits>,
+    /// Layers in the order in which they run, shortened.
+    pub order: Order,
 }
 
 impl Model {

@@ -12,7 +12,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::quote::quote;
+use super::quote::{printable, quote};
 
 /// What a document may cost at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +115,7 @@ pub enum JsonError {
 
 /// Reads one document.
 ///
-/// Memory: the tree takes at most four times the text plus 4 MiB.
+/// Memory: at most four times the text plus 4 MiB; three times it for the tree, once where bare words are replaced.
 ///
 /// # Errors
 /// [`JsonError`] for anything beyond `limits` or JSON's grammar; `NaN`, `Infinity` and `-Infinity` are read as null.
@@ -151,7 +151,11 @@ pub fn parse(bytes: &[u8], limits: Limits) -> Result<Value, JsonError> {
                 column,
                 tree_bytes_max,
             },
-            None => syntax_error(&error),
+            None => JsonError::Syntax {
+                line,
+                column,
+                message: message(&error),
+            },
         }
     })
 }
@@ -185,18 +189,29 @@ pub(crate) fn checked_text(bytes: &[u8], text_bytes_max: usize) -> Result<&str, 
     Ok(text)
 }
 
-/// serde_json's message without the position it repeats at its end.
-pub(crate) fn syntax_error(error: &serde_json::Error) -> JsonError {
+/// Characters of a message that are kept: serde_json repeats a string of the wrong type whole.
+const MESSAGE_CHARS_MAX: usize = 200;
+
+/// serde_json's message without the position that it repeats at its end, safe to print.
+pub(crate) fn message(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let message = message
         .rfind(" at line ")
-        .map_or(message.as_str(), |end| &message[..end])
-        .to_owned();
-    JsonError::Syntax {
-        line: error.line(),
-        column: error.column(),
-        message,
-    }
+        .map_or(message.as_str(), |end| &message[..end]);
+    printable(message, MESSAGE_CHARS_MAX)
+}
+
+/// Where in `text` an error was noticed, in bytes from its start.
+pub(crate) fn byte_offset(text: &str, error: &serde_json::Error) -> usize {
+    let lines_before = error.line().saturating_sub(1);
+    let line_start = text
+        .bytes()
+        .enumerate()
+        .filter(|&(_, byte)| byte == b'\n')
+        .take(lines_before)
+        .last()
+        .map_or(0, |(newline, _)| newline + 1);
+    line_start + error.column().saturating_sub(1)
 }
 
 /// What any tree may take, however short its text: a map of one key takes some 600 bytes.

@@ -2,5 +2,12 @@
 //!
 //! Every reader here takes bytes and returns data: opening files is the caller's part.
 
+pub mod catalog;
+pub mod checkpoint;
+pub mod gguf;
+pub mod index;
 pub mod json;
 mod quote;
+pub mod safetensors;
+mod skip;
+pub mod stored;

@@ -1,24 +1,28 @@
-//! Quoting what a file said inside an error, whatever the file said.
+//! Repeating what a file said inside an error, whatever the file said.
 
 /// Characters of an offending value that an error repeats.
 const QUOTED_CHARS_MAX: usize = 80;
 
-/// `text` between backquotes, control characters escaped, cut after [`QUOTED_CHARS_MAX`] characters.
+/// `text` between backquotes, control characters escaped, cut after 80 characters.
 pub(crate) fn quote(text: &str) -> String {
-    let mut quoted = String::from("`");
+    format!("`{}`", printable(text, QUOTED_CHARS_MAX))
+}
+
+/// `text` with control characters escaped, cut after `chars_max` characters.
+pub(crate) fn printable(text: &str, chars_max: usize) -> String {
+    let mut printable = String::new();
     for (index, character) in text.chars().enumerate() {
-        if index == QUOTED_CHARS_MAX {
-            quoted.push('…');
+        if index == chars_max {
+            printable.push('…');
             break;
         }
         if character.is_control() {
-            quoted.extend(character.escape_default());
+            printable.extend(character.escape_default());
         } else {
-            quoted.push(character);
+            printable.push(character);
         }
     }
-    quoted.push('`');
-    quoted
+    printable
 }
 
 #[cfg(test)]

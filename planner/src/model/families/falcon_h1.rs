@@ -1,10 +1,7 @@
 //! falcon_h1: attention and Mamba 2 side by side in every layer. Follows mlx-lm 0.32.2 `models/falcon_h1.py`.
 
 use crate::model::blocks::{attention::Attention, mamba::Mamba2};
-use crate::model::{
-    Builder, Config, ConfigError, FeedForward, Flavour, KvQuantSupport, Model,
-    blocks::attention::QkNorm,
-};
+use crate::model::{Builder, Config, ConfigError, FeedForward, KvQuantSupport, Model};
 
 pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
     let (hidden, layers, ff, vocab) = (
@@ -15,16 +12,14 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
     );
     let head_dim = c.dim_or("head_dim", 64)?;
     let bias = c.flag_or("attention_bias", false)?;
+    let (heads, kv_heads) = (
+        c.count_or("num_attention_heads", 8)?,
+        c.count_or("num_key_value_heads", 2)?,
+    );
     let attention = Attention {
-        heads: c.count_or("num_attention_heads", 8)?,
-        kv_heads: c.count_or("num_key_value_heads", 2)?,
-        k_dim: head_dim,
-        v_dim: head_dim,
         qkv_bias: bias,
         o_bias: bias,
-        qk_norm: QkNorm::None,
-        window: None,
-        flavour: Flavour::Fast,
+        ..Attention::of(heads, kv_heads, head_dim)
     };
     let mixer = Mamba2 {
         inner: c.dim_or("mamba_d_ssm", 1536)?,

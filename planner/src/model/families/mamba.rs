@@ -12,7 +12,7 @@ pub(super) fn time_step_rank(c: &Config<'_>, field: &str, hidden: u64) -> Result
     c.dim(field)
 }
 
-pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
+pub(super) fn mamba(c: &Config<'_>) -> Result<Model, ConfigError> {
     let (hidden, layers, vocab) = (
         c.dim("hidden_size")?,
         c.count("num_hidden_layers")?,
@@ -36,7 +36,7 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
     )
 }
 
-pub(super) fn build_2(c: &Config<'_>) -> Result<Model, ConfigError> {
+pub(super) fn mamba2(c: &Config<'_>) -> Result<Model, ConfigError> {
     let (hidden, layers, vocab) = (
         c.dim("hidden_size")?,
         c.count("num_hidden_layers")?,

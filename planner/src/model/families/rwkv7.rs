@@ -2,7 +2,7 @@
 //! `models/rwkv7.py`.
 
 use crate::model::blocks::recurrent::{self, Kept};
-use crate::model::{Builder, Config, ConfigError, FeedForward, Model, Recurrence};
+use crate::model::{Builder, Config, ConfigError, FeedForward, Model, Policy, Recurrence};
 
 pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
     let (hidden, layers, ff, vocab) = (
@@ -37,7 +37,8 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
 
     let mut b = Builder::new("rwkv7", c, hidden, vocab)?;
     b.own_cache();
-    b.embed_tokens("model.embeddings", tied).precise();
+    b.embed_tokens("model.embeddings", tied);
+    b.predicate(&["embeddings"], Policy::Precise);
     b.layers(
         "model.layers",
         layers,
