@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use shvd::cli::pressure;
+use shvd::engine::pressure::Plan;
 use shvd::serve::{self, Settings};
 
 /// Mach VM statistics as Prometheus metrics, memory-pressure runs and benchmarks on MLX.
@@ -24,11 +26,16 @@ struct SettingsFile {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one is made, once")]
 enum Command {
     /// Serve metrics, the page and the interface (the default).
     Serve(SettingsFile),
     /// Read the settings, say what is wrong with them, and end.
     CheckConfig(SettingsFile),
+    /// Fill memory, hold it, verify every byte, and give it back, under a watchdog.
+    Pressure(pressure::PressureArgs),
+    #[command(hide = true)]
+    PressureWorker(pressure::WorkerArgs),
     /// Print docs/metrics.md.
     #[command(hide = true)]
     MetricsDoc,
@@ -42,6 +49,8 @@ fn main() -> ExitCode {
     {
         Command::Serve(SettingsFile { config }) => start(config),
         Command::CheckConfig(SettingsFile { config }) => check(config),
+        Command::Pressure(args) => pressure::run_command(&args, Plan::default()),
+        Command::PressureWorker(args) => pressure::run_worker(&args),
         Command::MetricsDoc => {
             print!("{}", shvd::metrics::markdown());
             ExitCode::SUCCESS
