@@ -370,9 +370,12 @@ impl Builder {
         }
     }
 
-    /// The family's predicate says `policy` of the modules whose path ends so, among those listed until now.
+    /// The family's predicate says `policy` of the modules whose path ends so, among those listed until now; within a
+    /// layer, among those of its kind.
     pub fn predicate(&mut self, ends: &[&str], policy: Policy) {
-        for tensor in &mut self.model.tensors {
+        let current = self.current;
+        let here = |t: &&mut Tensor| current.is_none() || t.group == current;
+        for tensor in self.model.tensors.iter_mut().filter(here) {
             let module = tensor.path.strip_suffix(".weight");
             if module.is_some_and(|module| ends.iter().any(|end| module.ends_with(end))) {
                 tensor.policy = policy;

@@ -16,7 +16,10 @@ mod gemma3n;
 mod gemma4;
 mod glm;
 mod gpt;
+mod granite_hybrid;
+mod jamba;
 mod latent_dense;
+mod lfm2;
 mod llama;
 mod llama4;
 mod llama_like;
@@ -28,11 +31,13 @@ mod moe_grouped;
 mod moe_softmax;
 mod moe_windowed;
 mod muse_spark;
+mod nemotron_h;
 mod olmo;
 mod olmo_hybrid;
 mod phi;
 mod plamo2;
 mod qwen;
+mod qwen3_next;
 mod rare;
 mod recurrent_gemma;
 mod rwkv7;
@@ -88,6 +93,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("gptj", gpt::gptj),
     ("granite", llama_like::granite),
     ("granitemoe", moe_softmax::granitemoe),
+    ("granitemoehybrid", granite_hybrid::build),
     ("helium", llama_like::helium),
     ("hunyuan", moe_grouped::hunyuan),
     ("hunyuan_v1_dense", llama_like::hunyuan_v1_dense),
@@ -95,11 +101,15 @@ const FAMILIES: &[(&str, Build)] = &[
     ("internlm3", llama_like::internlm3),
     ("iquestcoder", llama::llama),
     ("iquestloopcoder", loops::iquestloopcoder),
+    ("jamba", jamba::build),
     ("joyai_llm_flash", deepseek::deepseek_v3),
     ("kimi_k2", deepseek::deepseek_v3),
     ("kimi_k25", deepseek::kimi_k25),
     ("kimi_vl", deepseek::kimi_vl),
     ("laguna", moe_windowed::laguna),
+    ("lfm2", lfm2::lfm2),
+    ("lfm2-vl", lfm2::lfm2_vl),
+    ("lfm2_moe", lfm2::lfm2_moe),
     ("lille-130m", rare::lille),
     ("llama", llama::llama),
     ("llama4", llama4::llama4),
@@ -128,6 +138,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("nanochat", rare::nanochat),
     ("nemotron", llama_like::nemotron),
     ("nemotron-nas", uneven::nemotron_nas),
+    ("nemotron_h", nemotron_h::build),
     ("olmo", olmo::olmo),
     ("olmo2", olmo::olmo2),
     ("olmo3", olmo::olmo3),
@@ -150,7 +161,10 @@ const FAMILIES: &[(&str, Build)] = &[
     ("qwen2_moe", moe_softmax::qwen2_moe),
     ("qwen2_vl", qwen::qwen2_vl),
     ("qwen3", qwen::qwen3),
+    ("qwen3_5", qwen3_next::qwen3_5),
+    ("qwen3_5_moe", qwen3_next::qwen3_5_moe),
     ("qwen3_moe", moe_softmax::qwen3_moe),
+    ("qwen3_next", qwen3_next::qwen3_next),
     ("qwen3_vl", qwen::qwen3_vl),
     ("qwen3_vl_moe", moe_softmax::qwen3_vl_moe),
     ("recurrent_gemma", recurrent_gemma::build),
