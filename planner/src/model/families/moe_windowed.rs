@@ -13,6 +13,8 @@ use crate::quant::Dtype;
 
 const SLIDING: &str = "sliding_attention";
 const FULL: &str = "full_attention";
+/// The largest number of heads accepted in a list, as elsewhere.
+const HEADS_MAX: u64 = 8192;
 
 /// Windows by a list with an entry for each layer (or more).
 fn by_list<T>(list: &[T], window: u64, sliding: impl Fn(&T) -> bool) -> Windows {
@@ -363,6 +365,12 @@ pub(super) fn laguna(c: &Config<'_>) -> Result<Model, ConfigError> {
         c.flag_or("attention_bias", false)?,
     )
     .normed(QkNorm::Head);
+    if heads.iter().any(|&heads| heads > HEADS_MAX) {
+        return Err(c.invalid(
+            "num_attention_heads_per_layer",
+            format!("at most {HEADS_MAX} heads are expected"),
+        ));
+    }
     for &heads in &heads {
         Attention { heads, ..attention }.checked(c)?;
     }
