@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod gguf;
 pub mod index;
 pub mod json;
+mod no_text;
 mod quote;
 pub mod safetensors;
 mod skip;
