@@ -8,6 +8,7 @@ pub mod gguf;
 pub mod index;
 pub mod json;
 mod no_text;
+pub mod quantization;
 mod quote;
 pub mod safetensors;
 mod skip;
