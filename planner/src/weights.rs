@@ -82,7 +82,8 @@ fn bytes_of(tensor: &Tensor, stored: Stored, scheme: &Scheme) -> u64 {
     match stored {
         Stored::Plain(dtype) => elements * dtype.bytes(),
         Stored::Packed(packing) => {
-            elements / u64::from(packing.group_size) * packing.group_bytes(scheme.dtype)
+            let scales = tensor.fixed_dtype.unwrap_or(scheme.dtype);
+            elements / u64::from(packing.group_size) * packing.group_bytes(scales)
         }
         Stored::Blocks(blocks) => elements / u64::from(blocks.elements) * u64::from(blocks.bytes),
     }

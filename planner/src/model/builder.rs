@@ -43,6 +43,11 @@ impl Weight<'_> {
         self.0.policy = policy;
     }
 
+    /// Casting leaves it alone, and so its scales when it is quantized.
+    pub fn fixed(self, dtype: Dtype) {
+        self.0.fixed_dtype = Some(dtype);
+    }
+
     /// A token reads only the rows of chosen experts.
     pub fn experts(self, chosen: u64, of: u64) {
         self.0.reads = Reads::Experts { chosen, of };

@@ -123,6 +123,12 @@ pub struct DeviceInfo {
     /// What may be wired at once (`max_recommended_working_set_size` on Metal).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub working_set_bytes: Option<u64>,
+    /// Of that memory, what is free now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub free_bytes: Option<u64>,
+    /// The device has memory of its own: what is held there is not missing from the host's.
+    #[serde(default)]
+    pub separate_memory: bool,
     /// Cores of the host that the backend uses.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cores: Option<u64>,

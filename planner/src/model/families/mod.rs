@@ -7,6 +7,7 @@ use crate::quant::Dtype;
 
 mod cohere;
 mod deepseek;
+mod deepseek_v41;
 mod exaone;
 mod gemma;
 mod gemma3n;
@@ -19,6 +20,7 @@ mod llama4;
 mod llama_like;
 mod longcat;
 mod loops;
+mod minimax_m3;
 mod moe_grouped;
 mod moe_softmax;
 mod moe_windowed;
@@ -48,6 +50,8 @@ const FAMILIES: &[(&str, Build)] = &[
     ("deepseek_v2", deepseek::deepseek_v2),
     ("deepseek_v3", deepseek::deepseek_v3),
     ("deepseek_v32", deepseek::deepseek_v32),
+    ("deepseek_v41", deepseek_v41::build),
+    ("deepseek_v41_text", deepseek_v41::build),
     ("dots1", moe_grouped::dots1),
     ("ernie4_5", llama_like::ernie4_5),
     ("ernie4_5_moe", moe_grouped::ernie4_5_moe),
@@ -92,6 +96,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("llama4_text", llama4::llama4_text),
     ("llava", llama::mistral3),
     ("longcat_flash", longcat::longcat_flash),
+    ("longcat_flash_ngram", longcat::longcat_flash_ngram),
     ("mellum", windowed::mellum),
     ("mimo", llama_like::mimo),
     ("mimo_v2_flash", moe_windowed::mimo_v2_flash),
@@ -99,6 +104,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("minicpm3", latent_dense::minicpm3),
     ("minimax", moe_softmax::minimax),
     ("minimax_m2", moe_softmax::minimax),
+    ("minimax_m3_vl", minimax_m3::build),
     ("ministral3", llama::ministral3),
     ("mistral", llama::llama),
     ("mistral3", llama::mistral3),

@@ -113,6 +113,9 @@ pub(super) fn default_device() -> Result<DeviceInfo, BackendError> {
                 .size(c"memory_size")
                 .or(details.size(c"total_memory")),
             working_set_bytes: details.size(c"max_recommended_working_set_size"),
+            free_bytes: details.size(c"free_memory"),
+            // Apple's GPUs share the host's memory; the GPUs that MLX drives on Linux do not.
+            separate_memory: cfg!(target_os = "linux") && matches!(kind, DeviceType::Gpu),
             cores: None,
         });
         mlx_sys::mlx_device_info_free(info);
