@@ -6,6 +6,7 @@ use super::{Config, ConfigError, Model};
 use crate::quant::Dtype;
 
 mod baichuan_m1;
+mod bailing_linear;
 mod cohere;
 mod deepseek;
 mod deepseek_v41;
@@ -18,6 +19,7 @@ mod glm;
 mod gpt;
 mod granite_hybrid;
 mod jamba;
+mod kimi_linear;
 mod latent_dense;
 mod lfm2;
 mod llama;
@@ -54,7 +56,10 @@ const FAMILIES: &[(&str, Build)] = &[
     ("afmoe", moe_windowed::afmoe),
     ("apertus", llama_like::apertus),
     ("baichuan_m1", baichuan_m1::build),
+    ("bailing_hybrid", bailing_linear::bailing_hybrid),
     ("bailing_moe", moe_grouped::bailing_moe),
+    ("bailing_moe_linear", bailing_linear::bailing_moe_linear),
+    ("bailing_moe_v3", bailing_linear::bailing_moe_v3),
     ("bitnet", rare::bitnet),
     ("cohere", cohere::cohere),
     ("cohere2", cohere::cohere2),
@@ -105,6 +110,8 @@ const FAMILIES: &[(&str, Build)] = &[
     ("joyai_llm_flash", deepseek::deepseek_v3),
     ("kimi_k2", deepseek::deepseek_v3),
     ("kimi_k25", deepseek::kimi_k25),
+    ("kimi_k3", kimi_linear::kimi_k3),
+    ("kimi_linear", kimi_linear::kimi_linear),
     ("kimi_vl", deepseek::kimi_vl),
     ("laguna", moe_windowed::laguna),
     ("lfm2", lfm2::lfm2),
