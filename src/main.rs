@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shvd::cli::pressure;
+use shvd::cli::{bench, pressure};
 use shvd::engine::pressure::Plan;
 
 #[derive(Parser)]
@@ -16,6 +16,7 @@ struct Command {
 #[derive(Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "one is made, once")]
 enum What {
+    Bench(bench::BenchArgs),
     Pressure(pressure::PressureArgs),
     #[command(hide = true)]
     PressureWorker(pressure::WorkerArgs),
@@ -23,6 +24,7 @@ enum What {
 
 fn main() -> ExitCode {
     match Command::parse().what {
+        What::Bench(args) => bench::run_command(&args),
         What::Pressure(args) => pressure::run_command(&args, Plan::default()),
         What::PressureWorker(args) => pressure::run_worker(&args),
     }
