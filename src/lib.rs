@@ -3,4 +3,8 @@
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod history;
+pub mod http;
+pub mod metrics;
 pub mod sampler;
+pub mod serve;

@@ -62,6 +62,20 @@ pub struct Ceiling {
     pub why: String,
 }
 
+/// The size of a chip within its generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// M4.
+    Base,
+    /// M4 Pro.
+    Pro,
+    /// M4 Max.
+    Max,
+    /// M3 Ultra.
+    Ultra,
+}
+
 /// A machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Machine {
@@ -83,6 +97,12 @@ pub struct Machine {
     pub bandwidth_bytes_per_second: u64,
     /// GPU cores of the usual variant with that memory.
     pub gpu_cores: u64,
+    /// GPU clock.
+    pub gpu_clock_hz: u64,
+    /// Generation of the chip: 4 for an M4.
+    pub generation: u8,
+    /// Which of its generation's chips it is.
+    pub tier: Tier,
     /// Where chip figures come from.
     pub source: String,
 }
@@ -133,6 +153,9 @@ struct Variant {
 struct Chip {
     name: String,
     title: String,
+    generation: u8,
+    tier: Tier,
+    gpu_clock_mhz: u64,
     source: String,
     variants: Vec<Variant>,
 }
@@ -146,13 +169,23 @@ struct WorkingSet {
     source: String,
 }
 
+/// The share of memory that is the working set for a size of which no machine printed it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Share {
+    memory_gb: u64,
+    numerator: u64,
+    denominator: u64,
+    source: String,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
     default: String,
     chips: Vec<Chip>,
     working_sets: Vec<WorkingSet>,
-    ratios: Vec<(u64, f64)>,
+    shares: Vec<Share>,
 }
 
 fn table() -> &'static Table {
@@ -281,41 +314,57 @@ fn machine(chip: &Chip, memory_bytes: u64) -> Machine {
         working_set_exact: known.is_some(),
         bandwidth_bytes_per_second: (variant.bandwidth_gb_per_second * 1e9) as u64,
         gpu_cores: variant.gpu_cores,
+        gpu_clock_hz: chip.gpu_clock_mhz * 1_000_000,
+        generation: chip.generation,
+        tier: chip.tier,
         source: chip.source.clone(),
     }
 }
 
-/// The working set of a size that no machine is known with: a share between those of its neighbours, above 192 GB
-/// memory less 48 GiB or that share, whichever is less.
+/// Memory that a Mac with 256 GB or more keeps out of the working set.
+const LARGE_RESERVE_BYTES: u64 = 48 * GIB;
+/// Metal's page.
+const PAGE_BYTES: u64 = 16_384;
+
+/// The working set of a size that no machine printed: a share of memory, rounded up to a page; between known sizes a
+/// share between theirs; above 192 GB memory less 48 GiB, from 256 GB on whatever the share.
 fn by_rule(memory_bytes: u64) -> (u64, String) {
-    let ratios = &table().ratios;
-    let gb = memory_bytes as f64 / GIB as f64;
-    let (first, last) = (ratios[0], ratios[ratios.len() - 1]);
-    let ratio = if gb <= first.0 as f64 {
-        first.1
-    } else if gb >= last.0 as f64 {
-        last.1
-    } else {
-        let above = ratios
-            .iter()
-            .position(|r| r.0 as f64 >= gb)
-            .unwrap_or(ratios.len() - 1);
-        let (low, high) = (ratios[above - 1], ratios[above]);
-        low.1 + (high.1 - low.1) * (gb - low.0 as f64) / (high.0 - low.0) as f64
+    let (shares, gb) = (&table().shares, memory_bytes as f64 / GIB as f64);
+    let of = |memory: u64, share: &Share| {
+        let exact = u128::from(memory) * u128::from(share.numerator);
+        exact.div_ceil(u128::from(share.denominator)) as u64
     };
-    let named = ratios.iter().any(|r| r.0 * GIB == memory_bytes);
-    let bytes = (memory_bytes as f64 * ratio) as u64;
-    let how = if named {
-        "as macOS 26 sets it for this memory size"
-    } else {
-        "interpolated between the memory sizes that are known"
+    let less_reserve = memory_bytes.saturating_sub(LARGE_RESERVE_BYTES);
+    let above = shares.iter().position(|s| s.memory_gb as f64 >= gb);
+    let (bytes, how) = match above {
+        None if memory_bytes >= 256 * GIB => (less_reserve, "memory less 48 GiB".to_owned()),
+        None => {
+            let last = &shares[shares.len() - 1];
+            (
+                of(memory_bytes, last).min(less_reserve),
+                format!("as with {} GB or less 48 GiB", last.memory_gb),
+            )
+        }
+        Some(i) if i == 0 || shares[i].memory_gb * GIB == memory_bytes => {
+            (of(memory_bytes, &shares[i]), shares[i].source.clone())
+        }
+        Some(i) => {
+            let (low, high) = (&shares[i - 1], &shares[i]);
+            let value = |s: &Share| s.numerator as f64 / s.denominator as f64;
+            let along = (gb - low.memory_gb as f64) / (high.memory_gb - low.memory_gb) as f64;
+            let share = value(low) + (value(high) - value(low)) * along;
+            let how = "interpolated between the memory sizes that are known".to_owned();
+            ((memory_bytes as f64 * share) as u64, how)
+        }
     };
+    let bytes = bytes
+        .div_ceil(PAGE_BYTES)
+        .saturating_mul(PAGE_BYTES)
+        .min(memory_bytes);
+    let percent = bytes as f64 / memory_bytes as f64 * 100.0;
     (
         bytes,
-        format!(
-            "recommended working set: {:.1} % of memory, {how}",
-            ratio * 100.0
-        ),
+        format!("recommended working set: {percent:.1} % of memory, {how}"),
     )
 }
 
@@ -448,6 +497,18 @@ mod tests {
         assert!((0.77..0.79).contains(&share), "{share}");
         let ultra = find("m3-ultra-512gb").unwrap();
         assert_eq!(ultra.working_set_bytes, 498_216_206_336);
+    }
+
+    #[test]
+    fn the_rule_gives_what_metal_printed() {
+        for row in &table().working_sets {
+            assert_eq!(
+                by_rule(row.memory_gb * GIB).0,
+                row.bytes,
+                "{} GB",
+                row.memory_gb
+            );
+        }
     }
 
     #[test]

@@ -7,9 +7,10 @@ use crate::cache::{self, CacheError, Workload};
 use crate::model::Model;
 use crate::quant::Scheme;
 use crate::speed::{self, Speed};
-use crate::timeline::{self, Estimate, Peak};
+use crate::timeline::{Estimate, Peak, Peaks, Run, Step};
 use crate::verdict::{self, Outcome, Reason, Verdict};
 use crate::weights::{self, WeightsError};
+use crate::working_set::Rules;
 
 /// What mlx-lm refuses.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -96,23 +97,19 @@ pub const CONTEXT_MAX: u64 = 1 << 30;
 /// The most sequences that are searched for.
 pub const CONCURRENCY_MAX: u64 = 1 << 20;
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// Answers the question.
     ///
     /// # Errors
     /// What mlx-lm refuses.
     pub fn plan(&self) -> Result<Plan, PlanError> {
         cache::check(self.model, &self.workload)?;
-        let weights_bytes = weights::total_bytes(self.model, self.scheme)?;
+        let totals = weights::totals(self.model, self.scheme)?;
+        let weights_bytes = totals.all_bytes;
         let ceilings = self.ceilings();
         let dtype = self.scheme.dtype;
-        let peak = timeline::peak(
-            self.model,
-            weights_bytes,
-            self.scheme,
-            &self.workload,
-            self.backend,
-        );
+        let mut peaks = self.peaks(weights_bytes);
+        let peak = peaks.peak(self.workload.context_tokens, self.workload.concurrency);
         let mut verdict = verdict::decide(peak.bytes, weights_bytes, &ceilings, self.margin_bytes);
         if let Some(max) = self
             .model
@@ -123,7 +120,6 @@ impl Request<'_> {
                 max_context_tokens: max,
             });
         }
-        let active = weights::active_bytes(self.model, self.scheme)?;
         Ok(Plan {
             footprint: Footprint {
                 weights_bytes,
@@ -132,15 +128,16 @@ impl Request<'_> {
                 cache_peak_bytes: cache::peak_bytes(self.model, &self.workload, dtype),
                 peak,
             },
-            largest: self.largest(weights_bytes, &ceilings),
+            largest: self.largest(weights_bytes, &ceilings, &mut peaks),
             verdict,
             ceilings,
             speed: speed::estimate(
                 self.model,
-                active,
+                totals,
                 self.scheme,
                 &self.workload,
                 self.machine,
+                &mut peaks,
             ),
         })
     }
@@ -158,14 +155,10 @@ impl Request<'_> {
     pub fn assess(&self) -> Result<Assessment, PlanError> {
         cache::check(self.model, &self.workload)?;
         let weights_bytes = weights::total_bytes(self.model, self.scheme)?;
-        let peak = timeline::peak(
-            self.model,
-            weights_bytes,
-            self.scheme,
-            &self.workload,
-            self.backend,
-        )
-        .bytes;
+        let mut peaks = self.peaks(weights_bytes);
+        let peak = peaks
+            .peak(self.workload.context_tokens, self.workload.concurrency)
+            .bytes;
         let outcome = verdict::outcome(peak, weights_bytes, &self.ceilings(), self.margin_bytes);
         Ok(Assessment {
             weights_bytes,
@@ -178,12 +171,33 @@ impl Request<'_> {
     #[must_use]
     pub fn largest_of_both(&self) -> Largest {
         match weights::total_bytes(self.model, self.scheme) {
-            Ok(weights_bytes) => self.largest(weights_bytes, &self.ceilings()),
+            Ok(weights_bytes) => self.largest(
+                weights_bytes,
+                &self.ceilings(),
+                &mut self.peaks(weights_bytes),
+            ),
             Err(_) => Largest {
                 context_tokens: 0,
                 concurrency: 0,
             },
         }
+    }
+
+    /// Memory over time of the run that was asked about, whose weights take `weights_bytes`.
+    #[must_use]
+    pub fn timeline(&self, weights_bytes: u64) -> Vec<Step> {
+        self.peaks(weights_bytes)
+            .steps(self.workload.context_tokens, self.workload.concurrency)
+    }
+
+    fn peaks(&self, weights_bytes: u64) -> Peaks<'a> {
+        Peaks::new(Run {
+            model: self.model,
+            weights_bytes,
+            scheme: self.scheme,
+            rules: Rules::of(self.backend, self.machine),
+            workload: self.workload,
+        })
     }
 
     /// What a sum over nominal bits alone gives: the figure that planners without scales print.
@@ -193,56 +207,64 @@ impl Request<'_> {
             Quant::Plain(dtype) => dtype.bytes() * 8,
             Quant::Packed(packing) => u64::from(packing.bits),
             Quant::Mixed(recipe) => u64::from(recipe.low),
+            Quant::Blocks(blocks) => blocks.bits(),
         };
         (u128::from(self.model.parameters()) * u128::from(bits) / 8) as u64
     }
 
-    /// The outcome of a workload, without anything else.
-    fn outcome(&self, weights_bytes: u64, ceilings: &[Ceiling], workload: &Workload) -> Outcome {
-        if cache::check(self.model, workload).is_err() {
-            return Outcome::DoesNotFit;
-        }
-        let peak = timeline::peak(
-            self.model,
-            weights_bytes,
-            self.scheme,
-            workload,
-            self.backend,
-        );
-        verdict::outcome(peak.bytes, weights_bytes, ceilings, self.margin_bytes)
-    }
-
-    fn largest(&self, weights_bytes: u64, ceilings: &[Ceiling]) -> Largest {
-        let fits =
-            |workload: Workload| self.outcome(weights_bytes, ceilings, &workload) == Outcome::Fits;
+    fn largest(&self, weights_bytes: u64, ceilings: &[Ceiling], peaks: &mut Peaks<'_>) -> Largest {
+        let fits = |peak: Estimate| {
+            verdict::outcome(peak, weights_bytes, ceilings, self.margin_bytes) == Outcome::Fits
+        };
+        let Workload {
+            context_tokens,
+            concurrency,
+            ..
+        } = self.workload;
+        // What mlx-lm refuses to quantize runs below the length at which it would be quantized.
+        let runs = |tokens: u64| {
+            let workload = Workload {
+                context_tokens: tokens,
+                ..self.workload
+            };
+            cache::check(self.model, &workload).is_ok()
+        };
         Largest {
-            context_tokens: last_true(CONTEXT_MAX, |n| {
-                fits(Workload {
-                    context_tokens: n,
-                    ..self.workload
-                })
+            context_tokens: last_true(CONTEXT_MAX, context_tokens, |n| {
+                fits(peaks.estimate(n, concurrency)) && runs(n)
             }),
-            concurrency: last_true(CONCURRENCY_MAX, |n| {
-                fits(Workload {
-                    concurrency: n,
-                    ..self.workload
-                })
+            concurrency: last_true(CONCURRENCY_MAX, concurrency, |n| {
+                fits(peaks.estimate(context_tokens, n))
             }),
         }
     }
 }
 
-/// The largest n in 1..=most for which `holds`, where it holds up to some point only; 0 if it never does.
-fn last_true(most: u64, holds: impl Fn(u64) -> bool) -> u64 {
-    if !holds(1) {
-        return 0;
+/// The largest n in 1..=most for which `holds`, where it holds up to some point only; 0 if it never does. The search
+/// goes out from `near`, so that what is looked at stays near the answer.
+fn last_true(most: u64, near: u64, mut holds: impl FnMut(u64) -> bool) -> u64 {
+    let near = near.clamp(1, most);
+    let (mut low, mut high);
+    if holds(near) {
+        low = near;
+        high = most.saturating_add(1);
+        while low < most {
+            let next = low.saturating_mul(2).min(most);
+            if holds(next) {
+                low = next;
+            } else {
+                high = next;
+                break;
+            }
+        }
+    } else {
+        high = near;
+        low = near / 2;
+        while low > 0 && !holds(low) {
+            high = low;
+            low /= 2;
+        }
     }
-    // Doubling first keeps the workloads that are looked at near the answer.
-    let mut low = 1;
-    while low < most && holds((low * 2).min(most)) {
-        low = (low * 2).min(most);
-    }
-    let mut high = (low * 2).min(most + 1);
     while low + 1 < high {
         let middle = low + (high - low) / 2;
         if holds(middle) {
@@ -252,4 +274,22 @@ fn last_true(most: u64, holds: impl Fn(u64) -> bool) -> u64 {
         }
     }
     low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_search_is_exact_from_wherever_it_starts() {
+        for answer in [0_u64, 1, 2, 3, 7, 100, 1000, 1023, 1024] {
+            for near in [1, 2, 5, 100, 999, 1024, 5000] {
+                assert_eq!(
+                    last_true(1024, near, |n| n <= answer),
+                    answer,
+                    "{answer} from {near}"
+                );
+            }
+        }
+    }
 }

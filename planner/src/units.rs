@@ -102,7 +102,8 @@ pub fn parse_seconds(given: &str) -> Result<u64, String> {
 /// Bytes as GiB with one decimal: `17.0 GiB`; small ones as MiB: `512 MiB`.
 #[must_use]
 pub fn human(bytes: u64) -> String {
-    if bytes >= GIB {
+    // What would round to 1024 MiB is a GiB.
+    if bytes > GIB - MIB {
         format!("{} GiB", gib(bytes))
     } else {
         format!("{} MiB", bytes.div_ceil(MIB))

@@ -5,7 +5,7 @@
 use thiserror::Error;
 
 use crate::model::{Model, Policy, Role, Tensor};
-use crate::quant::{Dtype, Override, Packing, Quant, Recipe, Scheme};
+use crate::quant::{Blocks, Dtype, Override, Packing, Quant, Recipe, Scheme};
 
 /// How an array is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Stored {
     Plain(Dtype),
     /// Packed, with scales (and biases) beside it.
     Packed(Packing),
+    /// As a GGUF file stores it.
+    Blocks(Blocks),
 }
 
 impl std::fmt::Display for Stored {
@@ -21,6 +23,7 @@ impl std::fmt::Display for Stored {
         match self {
             Self::Plain(dtype) => f.write_str(dtype.name()),
             Self::Packed(packing) => packing.fmt(f),
+            Self::Blocks(blocks) => f.write_str(blocks.name),
         }
     }
 }
@@ -48,6 +51,14 @@ pub enum WeightsError {
         "mlx-lm refuses a mixed recipe for this model: it has no layer named down_proj ('Model does not have expected keys for mixed quant.')"
     )]
     NoDownProj,
+    /// A mixed recipe takes a layer's index from a place in the path where another module has a name.
+    #[error(
+        "mlx-lm refuses a mixed recipe for this model: '{path}' has no layer's index where its layers have one (ValueError: invalid literal for int())"
+    )]
+    NoIndex {
+        /// The array.
+        path: String,
+    },
     /// The class cannot be quantized.
     #[error("mlx-lm fails to quantize this model: {0}")]
     Model(&'static str),
@@ -71,8 +82,10 @@ fn bytes_of(tensor: &Tensor, stored: Stored, scheme: &Scheme) -> u64 {
     match stored {
         Stored::Plain(dtype) => elements * dtype.bytes(),
         Stored::Packed(packing) => {
-            elements / u64::from(packing.group_size) * packing.group_bytes(scheme.dtype)
+            let scales = tensor.fixed_dtype.unwrap_or(scheme.dtype);
+            elements / u64::from(packing.group_size) * packing.group_bytes(scales)
         }
+        Stored::Blocks(blocks) => elements / u64::from(blocks.elements) * u64::from(blocks.bytes),
     }
 }
 
@@ -88,7 +101,10 @@ fn rule(tensor: &Tensor, scheme: &Scheme, favoured: bool) -> Result<Stored, Weig
         return Ok(plain);
     }
     let (asked, packing) = match scheme.quant {
-        Quant::Plain(_) => return Ok(plain),
+        Quant::Blocks(blocks) if blocks.divides(tensor.shape.last()) => {
+            return Ok(Stored::Blocks(blocks));
+        }
+        Quant::Plain(_) | Quant::Blocks(_) => return Ok(plain),
         Quant::Packed(packing) => match tensor.policy {
             Policy::Asked => (packing, packing),
             Policy::Precise => (packing, Packing::PRECISE),
@@ -127,24 +143,28 @@ fn portions(
     mut each: impl FnMut(u64, Stored),
 ) -> Result<(), WeightsError> {
     let group = tensor.group.map(|g| &model.groups[g]);
-    if let Some(overrides) = scheme
-        .overrides
-        .as_deref()
-        .filter(|_| tensor.role != Role::Plain)
-    {
+    if let Some(overrides) = scheme.overrides.as_deref() {
+        let own_path = match tensor.role {
+            Role::Plain => &*tensor.path,
+            Role::Linear | Role::Embedding => module(&tensor.path),
+        };
         let over = |path: &str, favoured| match overrides.get(path) {
             Some(Override::Keep) => Ok(Stored::Plain(scheme.dtype)),
-            Some(Override::Packed(packing)) => checked(tensor, *packing),
-            None => rule(tensor, scheme, favoured),
+            Some(Override::Plain(dtype)) => Ok(Stored::Plain(*dtype)),
+            Some(Override::Blocks(blocks)) => Ok(Stored::Blocks(*blocks)),
+            Some(Override::Packed(packing)) if tensor.role != Role::Plain => {
+                checked(tensor, *packing)
+            }
+            Some(Override::Packed(_)) | None => rule(tensor, scheme, favoured),
         };
         let Some(group) = group else {
-            each(1, over(module(&tensor.path), false)?);
+            each(1, over(own_path, false)?);
             return Ok(());
         };
         let mut runs: Vec<(u64, Stored)> = Vec::new();
         for &layer in &group.layers {
             let stored = over(
-                &format!("{}.{layer}.{}", group.prefix, module(&tensor.path)),
+                &format!("{}.{layer}.{own_path}", group.prefix),
                 Recipe::favours(u64::from(layer), model.layer_count),
             )?;
             match runs.iter_mut().find(|(_, known)| *known == stored) {
@@ -174,18 +194,90 @@ fn portions(
     Ok(())
 }
 
+/// Source: mlx-lm 0.32.2 `convert.py`, `mixed_quant_predicate_builder`: the index stands where the first path with
+/// `down_proj` has one, and is taken from every path that is long enough.
+fn check_recipe(model: &Model) -> Result<(), WeightsError> {
+    let Some(down) = model.tensors.iter().find(|t| t.path.contains("down_proj")) else {
+        return Err(WeightsError::NoDownProj);
+    };
+    let depth = |t: &Tensor| t.group.map(|g| model.groups[g].prefix.split('.').count());
+    let Some(place) = depth(down) else {
+        return Ok(());
+    };
+    let strays = |t: &&Tensor| {
+        if t.role == Role::Plain || depth(t) == Some(place) {
+            return false;
+        }
+        let prefix = t.group.map(|g| model.groups[g].prefix.split('.'));
+        let part = match prefix {
+            None => module(&t.path).split('.').nth(place),
+            Some(prefix) => prefix
+                .chain(["0"])
+                .chain(module(&t.path).split('.'))
+                .nth(place),
+        };
+        part.is_some_and(|part| part.parse::<u64>().is_err() && part != "*")
+    };
+    match model.tensors.iter().find(strays) {
+        None => Ok(()),
+        Some(tensor) => Err(WeightsError::NoIndex {
+            path: module(&tensor.path).to_owned(),
+        }),
+    }
+}
+
 fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
     if let Some(why) = model.quant_refused
-        && !matches!(scheme.quant, Quant::Plain(_))
+        && !matches!(scheme.quant, Quant::Plain(_) | Quant::Blocks(_))
     {
         return Err(WeightsError::Model(why));
     }
-    if matches!(scheme.quant, Quant::Mixed(_))
-        && !model.tensors.iter().any(|t| t.path.contains("down_proj"))
-    {
-        return Err(WeightsError::NoDownProj);
+    if matches!(scheme.quant, Quant::Mixed(_)) {
+        check_recipe(model)?;
     }
     Ok(())
+}
+
+/// Bytes of parameter arrays: all of them, and what one token reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// All of them.
+    pub all_bytes: u64,
+    /// What one token reads of arrays that every token reads; one row of an embedding.
+    pub dense_bytes: u64,
+    /// What one token reads of experts: the chosen ones.
+    pub expert_bytes: u64,
+}
+
+/// Bytes of all parameter arrays, and what one token reads of them.
+///
+/// # Errors
+/// When mlx-lm refuses the quantization for this model.
+pub fn totals(model: &Model, scheme: &Scheme) -> Result<Totals, WeightsError> {
+    use crate::model::Reads;
+    check(model, scheme)?;
+    let mut totals = Totals::default();
+    for tensor in &model.tensors {
+        portions(model, tensor, scheme, |count, stored| {
+            let bytes = bytes_of(tensor, stored, scheme).saturating_mul(count);
+            totals.all_bytes = totals.all_bytes.saturating_add(bytes);
+            match tensor.reads {
+                Reads::All | Reads::Tied => {
+                    totals.dense_bytes = totals.dense_bytes.saturating_add(bytes)
+                }
+                Reads::Experts { chosen, of } => {
+                    totals.expert_bytes = totals
+                        .expert_bytes
+                        .saturating_add(bytes / of.max(1) * chosen);
+                }
+                Reads::Row => {
+                    let rows = tensor.shape.dims().first().copied().unwrap_or(1).max(1);
+                    totals.dense_bytes = totals.dense_bytes.saturating_add(bytes / rows);
+                }
+            }
+        })?;
+    }
+    Ok(totals)
 }
 
 /// Bytes of all parameter arrays.
@@ -193,35 +285,7 @@ fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
 /// # Errors
 /// When mlx-lm refuses the quantization for this model.
 pub fn total_bytes(model: &Model, scheme: &Scheme) -> Result<u64, WeightsError> {
-    check(model, scheme)?;
-    let mut total = 0_u64;
-    for tensor in &model.tensors {
-        portions(model, tensor, scheme, |count, stored| {
-            total = total.saturating_add(bytes_of(tensor, stored, scheme).saturating_mul(count));
-        })?;
-    }
-    Ok(total)
-}
-
-/// Bytes that one token reads of the parameters: chosen experts only, one row of an embedding.
-///
-/// # Errors
-/// As [`total_bytes`].
-pub fn active_bytes(model: &Model, scheme: &Scheme) -> Result<u64, WeightsError> {
-    use crate::model::Reads;
-    let mut total = 0_u64;
-    for tensor in &model.tensors {
-        portions(model, tensor, scheme, |count, stored| {
-            let all = bytes_of(tensor, stored, scheme);
-            let read = match tensor.reads {
-                Reads::All | Reads::Tied => all,
-                Reads::Experts { chosen, of } => all / of.max(1) * chosen,
-                Reads::Row => all / tensor.shape.dims().first().copied().unwrap_or(1).max(1),
-            };
-            total = total.saturating_add(read.saturating_mul(count));
-        })?;
-    }
-    Ok(total)
+    totals(model, scheme).map(|totals| totals.all_bytes)
 }
 
 /// Every array with its count, form and bytes; the bytes sum to [`total_bytes`].

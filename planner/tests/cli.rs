@@ -160,7 +160,7 @@ fn a_description_of_200_mb_is_refused_before_it_is_read() {
         .unwrap()
         .replace(path.to_str().unwrap(), "large.json");
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(told, @"shvplan: large.json: 209715200 bytes is too long for a config.json: at most 16777216 are read");
+    insta::assert_snapshot!(told, @"shvplan: large.json: 209715200 bytes is too long: at most 16777216 are read");
 }
 
 #[cfg(unix)]
@@ -168,7 +168,7 @@ fn a_description_of_200_mb_is_refused_before_it_is_read() {
 fn what_cannot_be_read_is_told() {
     let output = shvplan(&["--model", "/dev/null"]);
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"shvplan: /dev/null: not a regular file: a config.json is expected");
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"shvplan: /dev/null: not a regular file: expected a directory with config.json or model*.safetensors, or a config.json, .safetensors, .safetensors.index.json or .gguf file");
 
     // A file whose opening is refused, to root as well: a link to itself.
     let path = scratch("loop.json");
@@ -215,6 +215,31 @@ fn a_report_goes_to_the_file_that_is_named() {
     assert_eq!(report["schema"], "shvplan.report/v1");
     let nowhere = shvplan(&["--model", "7b", "-o", "/no/such/folder/report"]);
     assert_eq!(nowhere.status.code(), Some(2));
+}
+
+#[test]
+fn the_page_stands_alone_and_says_what_the_json_says() {
+    for arguments in [
+        ["--model", "30b", "--quant", "int8"],
+        ["--model", "qwen3-8b", "--quant", "mixed_3_6"],
+    ] {
+        let report = json(&arguments);
+        let page = shvplan(&[&arguments[..], &["--format", "html"]].concat());
+        let page = String::from_utf8(page.stdout).unwrap();
+        for field in ["weights_bytes", "cache_bytes"] {
+            let figure = shvplan::units::grouped(report["footprint"][field].as_u64().unwrap());
+            assert!(page.contains(&figure), "{field} {figure}");
+        }
+        let peak = shvplan::units::human(report["footprint"]["peak_bytes"].as_u64().unwrap());
+        assert!(page.contains(&peak), "{peak}");
+        assert!(page.contains(&format!(
+            "class=\"{}\"",
+            report["verdict"]["outcome"].as_str().unwrap()
+        )));
+        for outside in ["http://", "https://", "<script", "src=", "@import", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::engine::bench::result::MachineLimits;
 /// Multiply-adds a GPU core of Apple Silicon does a cycle.
 const APPLE_LANES: f64 = 128.0;
 /// From this generation on, matrix products go through units of their own, whose rate Apple does not publish.
-const APPLE_MATRIX_UNITS_FROM: &str = "m5";
+const MATRIX_UNITS_FROM_GENERATION: u8 = 5;
 
 /// NVIDIA's data sheets: name, bytes a second, operations a second of dense products (TF32 for 32-bit numbers, as MLX
 /// runs them, and BF16).
@@ -42,10 +42,8 @@ fn nvidia(device: &DeviceInfo) -> Option<MachineLimits> {
 
 fn apple(hardware: &Hardware) -> Option<MachineLimits> {
     let machine = find(&hardware.machine_name()?).ok()?;
-    let chip = hardware.chip()?;
-    let flops = (!chip.starts_with(APPLE_MATRIX_UNITS_FROM)).then(|| {
-        f64::from(machine.gpu_cores) * APPLE_LANES * 2.0 * f64::from(machine.gpu_clock_mhz) * 1e6
-    });
+    let flops = (machine.generation < MATRIX_UNITS_FROM_GENERATION)
+        .then(|| machine.gpu_cores as f64 * APPLE_LANES * 2.0 * machine.gpu_clock_hz as f64);
     Some(MachineLimits {
         bandwidth_bytes_per_second: Some(machine.bandwidth_bytes_per_second as f64),
         fp32_flops_per_second: flops,

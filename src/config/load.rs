@@ -86,7 +86,11 @@ impl Config {
         }
         let mut labels: Vec<_> = self.watch.iter().map(|watch| &watch.label).collect();
         labels.sort_unstable();
-        if let Some([label, _]) = labels.array_windows().find(|[one, next]| one == next) {
+        let twice = labels
+            .iter()
+            .zip(labels.iter().skip(1))
+            .find(|(one, next)| one == next);
+        if let Some((label, _)) = twice {
             return Some(("watch", format!("two watches have the label {label:?}")));
         }
         None

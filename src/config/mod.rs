@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 pub use bounded::Bounded;
 pub use error::ConfigError;
+pub(crate) use web::token_digest;
 pub use web::{ClientCertificates, TlsSettings, TlsVersion, WebConfig};
 
 /// All settings. Whatever the file leaves out has the value of `Default`, which `config.yaml` at the top of the

@@ -57,6 +57,13 @@ pub(crate) enum Format {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Text,
+    Json,
+    Html,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     /// A model: 7b, 13b, 30b (LLaMA), a name from `shvplan models`, a directory, or a config.json.
@@ -71,7 +78,7 @@ pub(crate) struct PlanArgs {
     pub(crate) machine: MachineArgs,
     /// Form of the report.
     #[arg(long, value_enum, default_value = "text")]
-    pub(crate) format: Format,
+    pub(crate) format: ReportFormat,
     /// Show every array, layer by layer.
     #[arg(long)]
     pub(crate) explain: bool,

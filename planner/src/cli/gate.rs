@@ -35,8 +35,8 @@ pub(super) fn run(args: &GateArgs) -> Result<Ending, Failure> {
     if args.wait.is_some() && origin == Origin::Input {
         return Err(Failure("--wait reads again and again, and standard input is read once: give a file, --shvd or nothing".to_owned()));
     }
-    let (subject, model) = match resolve::model(&args.model)? {
-        Found::Known(subject, model) => (subject, model),
+    let (subject, described) = match resolve::model(&args.model)? {
+        Found::Known(subject, described) => (subject, described),
         Found::Unknown {
             subject,
             architecture,
@@ -49,12 +49,12 @@ pub(super) fn run(args: &GateArgs) -> Result<Ending, Failure> {
             return Ok(Ending::Unknown);
         }
     };
-    let scheme = resolve::scheme(args.quant.as_deref(), &model)?;
+    let scheme = resolve::scheme(args.quant.as_deref(), &described)?;
     let gate = Gate {
         args,
         origin,
         subject: &subject,
-        model: &model,
+        model: &described.model,
         scheme: &scheme,
     };
     let until = args

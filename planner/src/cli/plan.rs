@@ -4,7 +4,7 @@ use shvplan::advice;
 use shvplan::plan::Request;
 use shvplan::report::{self, Report};
 
-use super::args::{Format, PlanArgs};
+use super::args::{PlanArgs, ReportFormat};
 use super::resolve::{self, Found};
 use super::{Ending, Failure, out};
 
@@ -15,23 +15,23 @@ pub(super) fn run(args: &PlanArgs) -> Result<Ending, Failure> {
     let (machine, limits, margin_bytes) = resolve::machine(&args.machine)?;
     let workload = resolve::workload(args.workload.context, &args.workload.load)?;
     let file = args.output.as_deref();
-    let (subject, model) = match resolve::model(given)? {
-        Found::Known(subject, model) => (subject, model),
+    let (subject, described) = match resolve::model(given)? {
+        Found::Known(subject, described) => (subject, described),
         Found::Unknown {
             subject,
             architecture,
             why,
         } => {
             out::complain(&why);
-            if args.format == Format::Json {
+            if args.format == ReportFormat::Json {
                 out::deliver(&report::json::render_unknown(&subject, &architecture), file)?;
             }
             return Ok(Ending::Unknown);
         }
     };
-    let scheme = resolve::scheme(args.quant.as_deref(), &model)?;
+    let scheme = resolve::scheme(args.quant.as_deref(), &described)?;
     let request = Request {
-        model: &model,
+        model: &described.model,
         scheme: &scheme,
         workload,
         machine: &machine,
@@ -50,9 +50,25 @@ pub(super) fn run(args: &PlanArgs) -> Result<Ending, Failure> {
         explain: args.explain,
     };
     let text = match args.format {
-        Format::Text => report::text::render(&report, out::colour(file.is_some())),
-        Format::Json => report::json::render(&report),
+        ReportFormat::Text => report::text::render(&report, out::colour(file.is_some())),
+        ReportFormat::Json => report::json::render(&report),
+        ReportFormat::Html => report::html::render(&report, &command_line()),
     };
     out::deliver(&text.map_err(refused)?, file)?;
     Ok(Ending::of(plan.verdict.outcome, args.allow_tight))
+}
+
+/// The command line as it was typed, for the report's foot.
+fn command_line() -> String {
+    let words = std::env::args().skip(1).map(|word| {
+        if word.contains(char::is_whitespace) {
+            format!("'{word}'")
+        } else {
+            word
+        }
+    });
+    std::iter::once("shvplan".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::{
-    CacheKind, Config, ConfigError, FeedForward, KvQuantSupport, LayerGroup, Mixer, Model, Policy,
-    Reads, Role, Shape, Tensor,
+    CacheKind, Config, ConfigError, FeedForward, KvQuantSupport, LayerGroup, Mixer, Model, Order,
+    Policy, Reads, Role, Shape, Tensor, Traits,
 };
 use crate::quant::{Dtype, Recipe};
 
@@ -17,8 +17,11 @@ pub struct Builder {
     model: Model,
     current: Option<usize>,
     root: &'static str,
+    scope: &'static str,
     elements: u64,
     error: Option<ConfigError>,
+    /// Part of a head that positions rotate, where the description says.
+    rotated: Option<u32>,
 }
 
 /// A linear layer's weight, to say more about it.
@@ -34,6 +37,16 @@ impl Weight<'_> {
     /// The family's predicate leaves it alone.
     pub fn keep(self) {
         self.0.policy = Policy::Keep;
+    }
+
+    /// The family's predicate says this of it.
+    pub fn policy(self, policy: Policy) {
+        self.0.policy = policy;
+    }
+
+    /// Casting leaves it alone, and so its scales when it is quantized.
+    pub fn fixed(self, dtype: Dtype) {
+        self.0.fixed_dtype = Some(dtype);
     }
 
     /// A token reads only the rows of chosen experts.
@@ -77,11 +90,15 @@ impl Builder {
                 kv_quant: KvQuantSupport::Yes,
                 quant_refused: None,
                 honours_max_kv_size: true,
+                traits: Vec::new(),
+                order: Order::default(),
             },
             current: None,
             root: "",
+            scope: "",
             elements: 0,
             error: None,
+            rotated: rotated(config),
         })
     }
 
@@ -103,6 +120,13 @@ impl Builder {
     /// The whole model stands under `root` (`language_model.`), as in the wrappers of vision-language models.
     pub fn root(&mut self, root: &'static str) {
         self.root = root;
+    }
+
+    /// What `list` adds stands in the module `scope` of its layer, in place of any scope around it.
+    pub fn within(&mut self, scope: &'static str, list: impl FnOnce(&mut Self)) {
+        let outer = std::mem::replace(&mut self.scope, scope);
+        list(self);
+        self.scope = outer;
     }
 
     /// Keeps the first error.
@@ -133,9 +157,10 @@ impl Builder {
             });
             Shape::new(&[0])
         };
-        let path = match (self.current, self.root) {
-            (Some(_), _) | (None, "") => path,
-            (None, root) => Cow::Owned(format!("{root}{path}")),
+        let path = match (self.current, self.root, self.scope) {
+            (Some(_), _, "") | (None, "", _) => path,
+            (Some(_), _, scope) => Cow::Owned(format!("{scope}.{path}")),
+            (None, root, _) => Cow::Owned(format!("{root}{path}")),
         };
         let index = self.model.tensors.len();
         self.model.tensors.push(Tensor {
@@ -151,13 +176,7 @@ impl Builder {
     }
 
     /// `nn.Linear(input, output, bias)`: weight (output, input) and, with `bias`, (output).
-    pub fn linear(
-        &mut self,
-        path: &'static str,
-        output: u64,
-        input: u64,
-        bias: bool,
-    ) -> Weight<'_> {
+    pub fn linear(&mut self, path: &str, output: u64, input: u64, bias: bool) -> Weight<'_> {
         if bias {
             self.push(
                 Cow::Owned(format!("{path}.bias")),
@@ -204,13 +223,7 @@ impl Builder {
     }
 
     /// `MultiLinear(input, output, heads)`: weight (heads, output, input).
-    pub fn multi_linear(
-        &mut self,
-        path: &'static str,
-        heads: u64,
-        output: u64,
-        input: u64,
-    ) -> Weight<'_> {
+    pub fn multi_linear(&mut self, path: &str, heads: u64, output: u64, input: u64) -> Weight<'_> {
         Weight(self.push(
             Cow::Owned(format!("{path}.weight")),
             &[heads, output, input],
@@ -220,7 +233,7 @@ impl Builder {
     }
 
     /// `nn.Embedding(rows, width)`.
-    pub fn embedding(&mut self, path: &'static str, rows: u64, width: u64) {
+    pub fn embedding(&mut self, path: &str, rows: u64, width: u64) {
         self.push(
             Cow::Owned(format!("{path}.weight")),
             &[rows, width],
@@ -230,7 +243,7 @@ impl Builder {
     }
 
     /// The token embedding, which is the output head too when `tied`.
-    pub fn embed_tokens(&mut self, path: &'static str, tied: bool) {
+    pub fn embed_tokens(&mut self, path: &str, tied: bool) {
         let (vocab, hidden) = (self.model.vocab, self.model.hidden);
         let reads = if tied { Reads::Tied } else { Reads::Row };
         self.push(
@@ -242,7 +255,7 @@ impl Builder {
     }
 
     /// The output head, unless it is tied to the embedding.
-    pub fn lm_head(&mut self, path: &'static str, tied: bool, bias: bool) {
+    pub fn lm_head(&mut self, path: &str, tied: bool, bias: bool) {
         if !tied {
             let (vocab, hidden) = (self.model.vocab, self.model.hidden);
             self.linear(path, vocab, hidden, bias);
@@ -250,7 +263,7 @@ impl Builder {
     }
 
     /// `nn.RMSNorm(width)`: a weight.
-    pub fn norm(&mut self, path: &'static str, width: u64) {
+    pub fn norm(&mut self, path: &str, width: u64) {
         self.push(
             Cow::Owned(format!("{path}.weight")),
             &[width],
@@ -260,11 +273,29 @@ impl Builder {
     }
 
     /// `nn.LayerNorm(width, bias=True)`: a weight and a bias.
-    pub fn layer_norm(&mut self, path: &'static str, width: u64) {
+    pub fn layer_norm(&mut self, path: &str, width: u64) {
         self.norm(path, width);
         self.push(
             Cow::Owned(format!("{path}.bias")),
             &[width],
+            Role::Plain,
+            Reads::All,
+        );
+    }
+
+    /// A depthwise `nn.Conv1d` over `channels`: weight (channels, kernel, 1) and, with `bias`, (channels).
+    pub fn conv1d(&mut self, path: &str, channels: u64, kernel: u64, bias: bool) {
+        if bias {
+            self.push(
+                Cow::Owned(format!("{path}.bias")),
+                &[channels],
+                Role::Plain,
+                Reads::All,
+            );
+        }
+        self.push(
+            Cow::Owned(format!("{path}.weight")),
+            &[channels, kernel, 1],
             Role::Plain,
             Reads::All,
         );
@@ -290,10 +321,12 @@ impl Builder {
         kind: impl Fn(u64) -> K,
         each: impl FnMut(&mut Self, K),
     ) {
+        let before = self.model.layer_count;
         self.layers_among(prefix, count, count, kind, each);
+        self.model.layer_count = before + count;
     }
 
-    /// The same for one of several lists of layers that make up `total` together: a mixed recipe takes the index from
+    /// The same for one of several lists of layers, the model's own being `total`: a mixed recipe takes the index from
     /// the list, but its eighths from the total.
     pub fn layers_among<K: PartialEq + Copy>(
         &mut self,
@@ -329,7 +362,7 @@ impl Builder {
             group.layers.push(index as u32);
             group.favoured += u64::from(Recipe::favours(index, total));
         }
-        self.model.layer_count += count;
+        self.model.layer_count = total;
         for (k, group) in kinds {
             self.current = Some(group);
             each(self, k);
@@ -337,9 +370,12 @@ impl Builder {
         }
     }
 
-    /// The family's predicate says `policy` of the modules whose path ends so, among those listed until now.
+    /// The family's predicate says `policy` of the modules whose path ends so, among those listed until now; within a
+    /// layer, among those of its kind.
     pub fn predicate(&mut self, ends: &[&str], policy: Policy) {
-        for tensor in &mut self.model.tensors {
+        let current = self.current;
+        let here = |t: &&mut Tensor| current.is_none() || t.group == current;
+        for tensor in self.model.tensors.iter_mut().filter(here) {
             let module = tensor.path.strip_suffix(".weight");
             if module.is_some_and(|module| ends.iter().any(|end| module.ends_with(end))) {
                 tensor.policy = policy;
@@ -373,6 +409,32 @@ impl Builder {
     /// # Errors
     /// The first thing that went wrong while it was listed.
     pub fn finish(self) -> Result<Model, ConfigError> {
-        self.error.map_or(Ok(self.model), Err)
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let mut model = self.model;
+        model.traits = (0..model.groups.len())
+            .map(|group| Traits::of(&model, group, self.rotated))
+            .collect();
+        model.order = Order::of(&model.groups);
+        Ok(model)
     }
+}
+
+/// The part of a head that positions rotate, by the fields that model classes read, in 65536ths.
+fn rotated(config: &Config<'_>) -> Option<u32> {
+    let part = |scope: &Config<'_>| {
+        ["partial_rotary_factor", "rotary_pct", "rope_pct"]
+            .iter()
+            .find_map(|field| scope.get(field)?.as_f64())
+    };
+    let nested = config.object("rope_parameters").ok().flatten();
+    let share = part(config).or_else(|| part(&nested?)).or_else(|| {
+        let rotary = config.get("rotary_dim")?.as_f64()?;
+        let head = config.get("head_dim")?.as_f64()?;
+        Some(rotary / head)
+    })?;
+    (0.0..=1.0)
+        .contains(&share)
+        .then(|| (share * 65_536.0) as u32)
 }

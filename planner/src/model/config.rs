@@ -110,6 +110,12 @@ impl<'a> Config<'a> {
         self.map.contains_key(field)
     }
 
+    /// Whether there is any field.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        !self.map.is_empty()
+    }
+
     /// An error about a field's value.
     #[must_use]
     pub fn invalid(&self, field: &str, expected: impl Into<String>) -> ConfigError {

@@ -8,6 +8,8 @@ pub mod blocks;
 pub mod builder;
 pub mod config;
 pub mod families;
+pub mod order;
+pub mod traits;
 
 use std::borrow::Cow;
 
@@ -15,6 +17,8 @@ use crate::quant::Dtype;
 
 pub use builder::Builder;
 pub use config::{Config, ConfigError};
+pub use order::Order;
+pub use traits::Traits;
 
 /// At most four dimensions: experts, out, in, kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,6 +232,25 @@ pub enum CacheKind {
         /// Tokens kept.
         chunk: u64,
     },
+    /// The last `tokens` tokens, as many as there are, without any room to grow.
+    Tail {
+        /// Tokens kept.
+        tokens: u64,
+        /// Elements of one in the activations' type.
+        elements: u64,
+        /// Elements of one in single precision whatever the model's type.
+        f32_elements: u64,
+    },
+    /// One row for each full group of `ratio` tokens, and the tokens of the group that is still open; without any room
+    /// to grow.
+    Groups {
+        /// Tokens of a group.
+        ratio: u64,
+        /// Elements of a group's row, in single precision whatever the model's type.
+        f32_elements: u64,
+        /// Elements of an open token, likewise.
+        open_f32_elements: u64,
+    },
     /// `ArraysCache`: a convolution's tail or a recurrence's state; constant.
     State {
         /// Elements in the activations' type.
@@ -325,6 +348,10 @@ pub struct Model {
     pub quant_refused: Option<&'static str>,
     /// Whether `--max-kv-size` has an effect (the class has no `make_cache` of its own).
     pub honours_max_kv_size: bool,
+    /// What is particular in each of `groups`.
+    pub traits: Vec<Traits>,
+    /// Layers in the order in which they run, shortened.
+    pub order: Order,
 }
 
 impl Model {

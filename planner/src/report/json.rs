@@ -10,6 +10,7 @@ use crate::speed::Rate;
 use crate::timeline::Phase;
 use crate::verdict::Reason;
 use crate::weights;
+use crate::working_set::Assumption;
 
 /// Name of the schema.
 pub const SCHEMA: &str = "shvplan.report/v1";
@@ -65,6 +66,9 @@ struct ModelPart<'a> {
     layers: u64,
     /// The context the model was trained for.
     max_context_tokens: Option<u64>,
+    /// Where the model's files differ from its config.json, and what was left out; absent when there is nothing.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
 }
 
 /// What its weights are quantized to.
@@ -142,6 +146,10 @@ struct FootprintPart {
     peak_low_bytes: u64,
     /// High end of the interval.
     peak_high_bytes: u64,
+    /// Whether every kind of layer and load was compared with a real Mac.
+    measured: bool,
+    /// What was not.
+    assumptions: Vec<&'static str>,
     /// Nominal bits a parameter alone, as planners without scales count.
     naive_weights_bytes: u64,
     /// Memory over time.
@@ -312,13 +320,7 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
     let (workload, peak) = (&request.workload, &plan.footprint.peak);
     let packing = nominal(request.scheme.quant);
     let weights_bytes = plan.footprint.weights_bytes;
-    let timeline = crate::timeline::steps(
-        request.model,
-        weights_bytes,
-        request.scheme,
-        workload,
-        request.backend,
-    );
+    let timeline = request.timeline(weights_bytes);
     let ledger = if report.explain {
         let lines = weights::ledger(request.model, request.scheme)?;
         Some(
@@ -346,6 +348,7 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
             active_parameters: request.model.active_parameters(),
             layers: request.model.layer_count,
             max_context_tokens: request.model.max_context_tokens,
+            notes: &report.subject.notes,
         },
         quantization: QuantizationPart {
             name: request.scheme.quant.to_string(),
@@ -387,6 +390,8 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
             peak_bytes: peak.bytes.expected,
             peak_low_bytes: peak.bytes.low,
             peak_high_bytes: peak.bytes.high,
+            measured: peak.assumptions.is_empty(),
+            assumptions: peak.assumptions.iter().map(Assumption::code).collect(),
             naive_weights_bytes: plan.footprint.naive_weights_bytes,
             timeline: timeline
                 .into_iter()

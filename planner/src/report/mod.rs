@@ -1,5 +1,6 @@
 //! How an answer is shown: one file a format.
 
+pub mod html;
 pub mod json;
 pub mod table;
 pub mod text;
@@ -18,6 +19,8 @@ pub struct Subject {
     pub title: String,
     /// Where the description came from.
     pub source: String,
+    /// What a reader should know about the files: differences, and what was left out.
+    pub notes: Vec<String>,
 }
 
 /// Everything that a report shows.
@@ -49,7 +52,7 @@ impl Report<'_> {
 /// The packing that most of the weights are in, where there is one.
 fn nominal(quant: Quant) -> Option<Packing> {
     match quant {
-        Quant::Plain(_) => None,
+        Quant::Plain(_) | Quant::Blocks(_) => None,
         Quant::Packed(packing) => Some(packing),
         Quant::Mixed(recipe) => Some(recipe.packing(false)),
     }

@@ -56,6 +56,11 @@ pub fn render(report: &Report<'_>, colour: Colour) -> Result<String, PlanError> 
     if report.explain {
         explain(&mut out, report)?;
     }
+    for note in &report.subject.notes {
+        let words: Vec<String> = note.split(' ').map(str::to_owned).collect();
+        let lines = wrapped(&words, " ", 62).replace('\n', "\n                  ");
+        let _ = writeln!(out, "  note            {lines}");
+    }
     Ok(out)
 }
 
@@ -259,6 +264,7 @@ fn figures(out: &mut String, report: &Report<'_>) {
     let bound = match plan.speed.bound_by {
         Bound::Bandwidth => "bound by memory bandwidth",
         Bound::Launches => "bound by kernel launches",
+        Bound::Attention => "bound by attention's arithmetic",
     };
     row(
         out,
@@ -271,6 +277,9 @@ fn figures(out: &mut String, report: &Report<'_>) {
     );
     for reason in &plan.verdict.reasons {
         row(out, "note", &sentence(*reason));
+    }
+    for assumption in peak.assumptions.iter() {
+        row(out, "note", assumption.sentence());
     }
     for (i, advice) in report.counsel.advice.iter().take(5).enumerate() {
         let fits = if advice.outcome_after == Outcome::Fits {

@@ -10,3 +10,4 @@ pub mod json;
 mod quote;
 pub mod safetensors;
 mod skip;
+pub mod stored;

@@ -2,61 +2,9 @@
 //! around them, a last norm, an output head. A family says in what it differs.
 
 use super::attention::Attention;
+pub use super::frame::{Frame, Norm, POST_NORMS, PRE_NORMS, SANDWICH_NORMS, Trunk};
 use super::mlp::Mlp;
 use crate::model::{Builder, Config, ConfigError, KvQuantSupport, Model};
-
-/// Which norm stands before, between and after the parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Norm {
-    /// `RMSNorm`: a weight.
-    Rms,
-    /// `LayerNorm`: a weight and a bias.
-    Layer,
-    /// `LayerNorm(bias=False)`: a weight.
-    LayerWithoutBias,
-}
-
-/// Names of what stands outside the layers, and of the list they stand in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trunk {
-    /// The token embedding.
-    pub embed: &'static str,
-    /// The list of layers.
-    pub layers: &'static str,
-    /// The last norm; empty without one.
-    pub norm: &'static str,
-    /// The output head.
-    pub head: &'static str,
-}
-
-impl Trunk {
-    /// The usual names.
-    pub const MODEL: Self = Self {
-        embed: "model.embed_tokens",
-        layers: "model.layers",
-        norm: "model.norm",
-        head: "lm_head",
-    };
-    /// The names of GPT-2 and its heirs.
-    pub const TRANSFORMER: Self = Self {
-        embed: "transformer.wte",
-        layers: "transformer.h",
-        norm: "transformer.ln_f",
-        head: "lm_head",
-    };
-}
-
-/// The two norms before attention and before the feed-forward network.
-pub const PRE_NORMS: &[&str] = &["input_layernorm", "post_attention_layernorm"];
-/// Norms before and after both.
-pub const SANDWICH_NORMS: &[&str] = &[
-    "input_layernorm",
-    "post_attention_layernorm",
-    "pre_feedforward_layernorm",
-    "post_feedforward_layernorm",
-];
-/// The two norms after attention and after the feed-forward network.
-pub const POST_NORMS: &[&str] = &["post_attention_layernorm", "post_feedforward_layernorm"];
 
 /// Which layers see, and keep, only the last tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,45 +191,34 @@ impl Decoder {
         in_layer: impl Fn(&mut Builder, &Attention),
         outside: impl FnOnce(&mut Builder),
     ) -> Result<Model, ConfigError> {
-        if self.layers == 0 {
-            return Err(ConfigError::Shape(
-                "the description has no layers: at least 1 is expected",
-            ));
-        }
-        let hidden = self.hidden;
-        let mut b = Builder::new(self.family, c, hidden, self.vocab)?;
-        b.root(self.root);
-        if self.own_cache {
-            b.own_cache();
-        }
-        b.kv_quant(self.kv_quant);
-        b.embed_tokens(self.trunk.embed, self.tied);
-        b.layers(
-            self.trunk.layers,
-            self.layers,
+        self.frame().build(
+            c,
             |i| self.windows.at(i),
             |b, window| {
                 let attention = self.attention.windowed(window);
-                attention.list(b, hidden);
-                self.mlp.list(b, hidden);
-                for name in self.norms {
-                    self.norm(b, name);
-                }
+                attention.list(b, self.hidden);
+                self.mlp.list(b, self.hidden);
                 in_layer(b, &attention);
             },
-        );
-        if !self.trunk.norm.is_empty() {
-            self.norm(&mut b, self.trunk.norm);
-        }
-        b.lm_head(self.trunk.head, self.tied, self.head_bias);
-        outside(&mut b);
-        b.finish()
+            outside,
+        )
     }
 
-    fn norm(&self, b: &mut Builder, path: &'static str) {
-        match self.norm {
-            Norm::Rms | Norm::LayerWithoutBias => b.norm(path, self.hidden),
-            Norm::Layer => b.layer_norm(path, self.hidden),
+    /// The model but for what its layers hold.
+    const fn frame(&self) -> Frame {
+        Frame {
+            family: self.family,
+            root: self.root,
+            hidden: self.hidden,
+            layers: self.layers,
+            vocab: self.vocab,
+            norm: self.norm,
+            norms: self.norms,
+            trunk: self.trunk,
+            tied: self.tied,
+            head_bias: self.head_bias,
+            own_cache: self.own_cache,
+            kv_quant: self.kv_quant,
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn gemma2(c: &Config<'_>) -> Result<Model, ConfigError> {
     Decoder {
         norms: SANDWICH_NORMS,
         kv_quant: KvQuantSupport::Refused(
-            "its attention caps scores itself and takes no quantized keys",
+            "TypeError: expand_dims() (its attention caps scores itself and takes no quantized keys)",
         ),
         ..Decoder::usual("gemma2", c, attention)?
     }

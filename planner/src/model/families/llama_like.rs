@@ -313,9 +313,7 @@ pub(super) fn plamo(c: &Config<'_>) -> Result<Model, ConfigError> {
             ..Trunk::MODEL
         },
         tied: false,
-        kv_quant: KvQuantSupport::Refused(
-            "it repeats keys itself and cannot repeat quantized ones",
-        ),
+        kv_quant: KvQuantSupport::Refused("TypeError: tile() (its attention repeats keys itself)"),
         ..Decoder::usual("plamo", c, attention)?
     }
     .build(c)

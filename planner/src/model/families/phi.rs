@@ -7,7 +7,7 @@ use crate::model::blocks::mlp::{Mlp, Network};
 use crate::model::{Config, ConfigError, KvQuantSupport, Model};
 
 /// Why a class that casts its scores back to the values' type takes no quantized cache.
-pub(super) const CASTS: &str = "it reads the type of the values, and quantized ones have none";
+pub(super) const CASTS: &str = "AttributeError: 'list' object has no attribute 'dtype' (its attention reads the type of the values)";
 
 /// One norm a layer, attention and network side by side, biases everywhere.
 pub(super) fn phi(c: &Config<'_>) -> Result<Model, ConfigError> {
@@ -122,7 +122,7 @@ pub(super) fn phi3small(c: &Config<'_>) -> Result<Model, ConfigError> {
             ..Trunk::MODEL
         },
         kv_quant: KvQuantSupport::Refused(
-            "it repeats keys itself and cannot repeat quantized ones",
+            "TypeError: expand_dims() (its attention repeats keys itself)",
         ),
         ..Decoder::new("phi3small", sizes, attention, mlp)
     }

@@ -33,7 +33,7 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
         },
         tied: false,
         kv_quant: KvQuantSupport::Refused(
-            "its attention casts keys itself and takes no quantized ones",
+            "AttributeError: 'list' object has no attribute 'astype' (its attention casts the values itself)",
         ),
         ..Decoder::usual("stablelm", c, attention)?
     }
