@@ -21,6 +21,7 @@ mod llama_like;
 mod longcat;
 mod loops;
 mod minimax_m3;
+mod moe_gated_attention;
 mod moe_grouped;
 mod moe_softmax;
 mod moe_windowed;
@@ -39,7 +40,7 @@ type Build = fn(&Config<'_>) -> Result<Model, ConfigError>;
 const FAMILIES: &[(&str, Build)] = &[
     ("Klear", moe_softmax::Klear),
     ("afm7", rare::afm7),
-    ("afmoe", moe_windowed::afmoe),
+    ("afmoe", moe_gated_attention::afmoe),
     ("apertus", llama_like::apertus),
     ("bailing_moe", moe_grouped::bailing_moe),
     ("bitnet", rare::bitnet),
@@ -89,7 +90,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("kimi_k2", deepseek::deepseek_v3),
     ("kimi_k25", deepseek::kimi_k25),
     ("kimi_vl", deepseek::kimi_vl),
-    ("laguna", moe_windowed::laguna),
+    ("laguna", moe_gated_attention::laguna),
     ("lille-130m", rare::lille),
     ("llama", llama::llama),
     ("llama4", llama4::llama4),
@@ -145,7 +146,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("spark2_5", windowed::spark2_5),
     ("stablelm", stablelm::build),
     ("starcoder2", gpt::starcoder2),
-    ("step3p5", moe_windowed::step3p5),
+    ("step3p5", moe_gated_attention::step3p5),
     ("talkie", rare::talkie),
     ("telechat3", llama_like::telechat3),
     ("xverse", llama::llama),
