@@ -1,89 +1,31 @@
-//! `shvd`: see `shvd --help`.
+//! The daemon.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shvd::cli::pressure;
+use shvd::cli::{bench, pressure};
 use shvd::engine::pressure::Plan;
-use shvd::serve::{self, Settings};
 
-/// Mach VM statistics as Prometheus metrics, memory-pressure runs and benchmarks on MLX.
 #[derive(Parser)]
-#[command(version, about, args_conflicts_with_subcommands = true)]
-struct Arguments {
+#[command(version, about)]
+struct Command {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    settings: SettingsFile,
-}
-
-#[derive(clap::Args)]
-struct SettingsFile {
-    /// Settings; without a file, all defaults.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    what: What,
 }
 
 #[derive(Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "one is made, once")]
-enum Command {
-    /// Serve metrics, the page and the interface (the default).
-    Serve(SettingsFile),
-    /// Read the settings, say what is wrong with them, and end.
-    CheckConfig(SettingsFile),
-    /// Fill memory, hold it, verify every byte, and give it back, under a watchdog.
+enum What {
+    Bench(bench::BenchArgs),
     Pressure(pressure::PressureArgs),
     #[command(hide = true)]
     PressureWorker(pressure::WorkerArgs),
-    /// Print docs/metrics.md.
-    #[command(hide = true)]
-    MetricsDoc,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match arguments
-        .command
-        .unwrap_or(Command::Serve(arguments.settings))
-    {
-        Command::Serve(SettingsFile { config }) => start(config),
-        Command::CheckConfig(SettingsFile { config }) => check(config),
-        Command::Pressure(args) => pressure::run_command(&args, Plan::default()),
-        Command::PressureWorker(args) => pressure::run_worker(&args),
-        Command::MetricsDoc => {
-            print!("{}", shvd::metrics::markdown());
-            ExitCode::SUCCESS
-        }
+    match Command::parse().what {
+        What::Bench(args) => bench::run_command(&args),
+        What::Pressure(args) => pressure::run_command(&args, Plan::default()),
+        What::PressureWorker(args) => pressure::run_worker(&args),
     }
-}
-
-fn start(file: Option<PathBuf>) -> ExitCode {
-    let settings = match Settings::load(file.as_deref()) {
-        Ok(settings) => settings,
-        Err(error) => return refused(&error),
-    };
-    serve::start_log(settings.config());
-    match serve::run(file, settings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("shvd: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn check(file: Option<PathBuf>) -> ExitCode {
-    match Settings::load(file.as_deref()) {
-        Ok(_) => {
-            println!("the settings are good");
-            ExitCode::SUCCESS
-        }
-        Err(error) => refused(&error),
-    }
-}
-
-fn refused(error: &impl std::fmt::Display) -> ExitCode {
-    eprintln!("shvd: {error}");
-    ExitCode::from(2)
 }

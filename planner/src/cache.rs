@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::model::{KvQuantSupport, Model};
 
-pub use crate::model::CacheKind;
+use crate::model::CacheKind;
 use crate::quant::{Dtype, Packing};
 
 /// Tokens by which `KVCache` grows.

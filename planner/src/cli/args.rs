@@ -66,10 +66,12 @@ pub(crate) enum ReportFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
-    /// A model: 7b, 13b, 30b (LLaMA), a name from `shvplan models`, a directory, or a config.json.
+    /// A model: 7b, 13b, 30b (LLaMA), a name from `shvplan models`, a directory, a config.json, .safetensors,
+    /// .safetensors.index.json or .gguf file, or org/name from the local Hugging Face cache.
     #[arg(long, short, value_name = "M", allow_hyphen_values = true)]
     pub(crate) model: Option<String>,
-    /// What its weights are quantized to, such as int4, int8:g32, mxfp4, mixed_4_6 or bf16 [default: bf16].
+    /// What its weights are quantized to, such as int4, int8:g32, mxfp4, mixed_4_6 or bf16 [default: what the model is
+    /// stored as, else bf16].
     #[arg(long, short, value_name = "Q", allow_hyphen_values = true)]
     pub(crate) quant: Option<String>,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! Multi-head latent attention: keys and values of all heads come from one small latent a token.
 
-use crate::cache::CacheKind;
+use crate::model::CacheKind;
 use crate::model::{Builder, Config, ConfigError, Flavour, KvQuantSupport, Mixer};
 
 /// What a quantized cache of latents fails with in mlx-lm 0.32.2.

@@ -1,6 +1,6 @@
 //! What every recurrence keeps between tokens: the tail of a convolution and a state.
 
-use crate::cache::CacheKind;
+use crate::model::CacheKind;
 use crate::model::{Builder, ConfigError, Mixer, Recurrence};
 
 /// Elements that one layer's state may have; no public model comes near.

@@ -1,7 +1,7 @@
 //! baichuan_m1: convolutions over keys and values, and windows in some layers. Follows mlx-lm 0.32.2
 //! `models/baichuan_m1.py`.
 
-use crate::cache::CacheKind;
+use crate::model::CacheKind;
 use crate::model::blocks::mlp;
 use crate::model::{Builder, Config, ConfigError, Flavour, KvQuantSupport, Mixer, Model};
 

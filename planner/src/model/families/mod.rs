@@ -29,6 +29,7 @@ mod longcat;
 mod loops;
 mod mamba;
 mod minimax_m3;
+mod moe_gated_attention;
 mod moe_grouped;
 mod moe_softmax;
 mod moe_windowed;
@@ -53,7 +54,7 @@ type Build = fn(&Config<'_>) -> Result<Model, ConfigError>;
 const FAMILIES: &[(&str, Build)] = &[
     ("Klear", moe_softmax::Klear),
     ("afm7", rare::afm7),
-    ("afmoe", moe_windowed::afmoe),
+    ("afmoe", moe_gated_attention::afmoe),
     ("apertus", llama_like::apertus),
     ("baichuan_m1", baichuan_m1::build),
     ("bailing_hybrid", bailing_linear::bailing_hybrid),
@@ -113,10 +114,14 @@ const FAMILIES: &[(&str, Build)] = &[
     ("kimi_k3", kimi_linear::kimi_k3),
     ("kimi_linear", kimi_linear::kimi_linear),
     ("kimi_vl", deepseek::kimi_vl),
+<<<<<<< HEAD
     ("laguna", moe_windowed::laguna),
     ("lfm2", lfm2::lfm2),
     ("lfm2-vl", lfm2::lfm2_vl),
     ("lfm2_moe", lfm2::lfm2_moe),
+=======
+    ("laguna", moe_gated_attention::laguna),
+>>>>>>> refs/heads/families-moe
     ("lille-130m", rare::lille),
     ("llama", llama::llama),
     ("llama4", llama4::llama4),
@@ -182,7 +187,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("spark2_5", windowed::spark2_5),
     ("stablelm", stablelm::build),
     ("starcoder2", gpt::starcoder2),
-    ("step3p5", moe_windowed::step3p5),
+    ("step3p5", moe_gated_attention::step3p5),
     ("talkie", rare::talkie),
     ("telechat3", llama_like::telechat3),
     ("xverse", llama::llama),

@@ -1,6 +1,6 @@
 //! plamo2: Mamba and attention layers with norms before and after. Follows mlx-lm 0.32.2 `models/plamo2.py`.
 
-use crate::cache::CacheKind;
+use crate::model::CacheKind;
 use crate::model::blocks::recurrent::{self, Kept};
 use crate::model::{
     Builder, Config, ConfigError, FeedForward, Flavour, KvQuantSupport, Mixer, Model, Recurrence,

@@ -1,7 +1,7 @@
 //! recurrent_gemma (Griffin): gated linear recurrences and local attention. Follows mlx-lm 0.32.2
 //! `models/recurrent_gemma.py`.
 
-use crate::cache::CacheKind;
+use crate::model::CacheKind;
 use crate::model::blocks::recurrent::{self, Kept};
 use crate::model::{Builder, Config, ConfigError, FeedForward, Flavour, Mixer, Model, Recurrence};
 
