@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shvd::cli::pressure;
+use shvd::cli::{bench, pressure};
 use shvd::engine::pressure::Plan;
 use shvd::serve::{self, Settings};
 
@@ -32,6 +32,8 @@ enum Command {
     Serve(SettingsFile),
     /// Read the settings, say what is wrong with them, and end.
     CheckConfig(SettingsFile),
+    /// Time kernels beside the M4 Pro baseline, with every result checked.
+    Bench(bench::BenchArgs),
     /// Fill memory, hold it, verify every byte, and give it back, under a watchdog.
     Pressure(pressure::PressureArgs),
     #[command(hide = true)]
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     {
         Command::Serve(SettingsFile { config }) => start(config),
         Command::CheckConfig(SettingsFile { config }) => check(config),
+        Command::Bench(args) => bench::run_command(&args),
         Command::Pressure(args) => pressure::run_command(&args, Plan::default()),
         Command::PressureWorker(args) => pressure::run_worker(&args),
         Command::MetricsDoc => {

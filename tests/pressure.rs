@@ -12,8 +12,8 @@ use shv_machine::source::{Source, SourceError, native};
 use shvd::cli::pressure::native_source;
 use shvd::engine::backend::BackendKind;
 use shvd::engine::pressure::{
-    Finished, Handle, Level, MakeSource, Needs, Outcome, Plan, PlantedFault, ReasonCode, State,
-    Target, WorkerCommand, run,
+    Finished, Handle, Level, MakeSource, Needs, Outcome, Plan, PlantedFault, ReasonCode, Service,
+    State, Target, WorkerCommand, run,
 };
 use shvd::engine::state::{StateDir, StateError};
 use tempfile::TempDir;
@@ -327,6 +327,28 @@ fn stopping_gives_everything_back() {
     check_end(&finished, ReasonCode::Stopped);
     assert!(!finished.outcome.release.killed);
     assert_eq!(handle.status().state, State::Ended);
+}
+
+#[test]
+fn a_service_runs_one_at_a_time_and_remembers_the_last() {
+    let place = TempDir::new().unwrap();
+    let service = Service::new(&StateDir::open(Some(place.path())).unwrap());
+    assert!(service.status().is_none() && service.last().is_none() && !service.stop());
+    service
+        .start(long(), needs(place.path(), native_source()))
+        .unwrap();
+    wait_until(|| service.status().unwrap().state == State::Holding);
+    let second = service
+        .start(short(), needs(place.path(), native_source()))
+        .unwrap_err()
+        .to_string();
+    assert!(second.contains("another run is under way"), "{second}");
+    assert!(service.stop());
+    wait_until(|| service.last().is_some());
+    assert_eq!(service.last().unwrap().reason.code, ReasonCode::Stopped);
+    wait_until(|| place.path().join("pressure.json").exists());
+    let later = Service::new(&StateDir::open(Some(place.path())).unwrap());
+    assert_eq!(later.last(), service.last());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! written. The same pressure run drives every backend.
 
 mod host;
+pub mod kernels;
 #[cfg(mlx)]
 mod mlx;
 
@@ -194,6 +195,20 @@ pub fn memory(kind: BackendKind) -> Result<Box<dyn Memory>, BackendError> {
         BackendKind::Host => Ok(Box::new(host::HostMemory::new())),
         #[cfg(mlx)]
         BackendKind::Mlx => Ok(Box::new(mlx::MlxMemory::new()?)),
+        #[cfg(not(mlx))]
+        BackendKind::Mlx => Err(BackendError::NotBuilt),
+    }
+}
+
+/// Opens a backend for running kernels.
+///
+/// # Errors
+/// [`BackendError::NotBuilt`] where the program lacks it, or what the backend says.
+pub fn kernels(kind: BackendKind) -> Result<Box<dyn kernels::Kernels>, BackendError> {
+    match kind {
+        BackendKind::Host => Ok(Box::new(host::HostKernels::new())),
+        #[cfg(mlx)]
+        BackendKind::Mlx => Ok(Box::new(mlx::MlxKernels::new()?)),
         #[cfg(not(mlx))]
         BackendKind::Mlx => Err(BackendError::NotBuilt),
     }

@@ -14,6 +14,7 @@ mod protocol;
 mod reason;
 mod run;
 mod sampler;
+mod service;
 mod status;
 pub mod worker;
 
@@ -24,4 +25,5 @@ pub use plan::{Level, Plan, PlanError, Target};
 pub use protocol::PlantedFault;
 pub use reason::{Reason, ReasonCode};
 pub use run::{Finished, LOCK, MakeSource, Needs, RESULT, run};
+pub use service::{Service, StartError};
 pub use status::{Handle, State, Status};
