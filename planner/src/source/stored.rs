@@ -277,13 +277,15 @@ impl<'c> Reading<'c> {
 
     /// The tensor of the array at `path`, by its own name or by that of GGUF files.
     fn find(&mut self, path: &str) -> Option<&'c StoredTensor> {
-        let found = self.take(path);
-        if found.is_some() || !self.is_gguf {
-            return found;
+        if let Some(found) = self.take(path) {
+            return Some(found);
         }
-        names::candidates(path)
-            .iter()
-            .find_map(|name| self.take(name))
+        let others = if self.is_gguf {
+            names::candidates(path)
+        } else {
+            inside_wrappers(path)
+        };
+        others.iter().find_map(|name| self.take(name))
     }
 
     /// The form of the array at `path`, where the files have it, whole or in pieces that MLX holds or stacks.
@@ -293,7 +295,10 @@ impl<'c> Reading<'c> {
         }
         let Some(found) = self.find(path) else {
             let packed = self.auto_awq(path, tensor);
-            return packed.or_else(|| self.experts(path, tensor));
+            return packed.or_else(|| self.experts(path, tensor)).or_else(|| {
+                let others = inside_wrappers(path);
+                others.iter().find_map(|path| self.experts(path, tensor))
+            });
         };
         self.form_of(found, module(path), tensor, tensor.shape.dims())
     }
@@ -465,6 +470,19 @@ impl<'c> Reading<'c> {
             bytes,
         )
     }
+}
+
+/// Where transformers puts the text model's arrays in files with vision or sound beside it.
+fn inside_wrappers(path: &str) -> Vec<String> {
+    let Some(inner) = path.strip_prefix("language_model.") else {
+        return Vec::new();
+    };
+    let module = inner.strip_prefix("model.").unwrap_or(inner);
+    vec![
+        inner.to_owned(),
+        format!("model.language_model.{module}"),
+        format!("language_model.{module}"),
+    ]
 }
 
 /// Stacked experts in mlx-lm, and one expert's weight in the files that it stacks (`sanitize` of each family).
