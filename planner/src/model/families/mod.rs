@@ -114,14 +114,10 @@ const FAMILIES: &[(&str, Build)] = &[
     ("kimi_k3", kimi_linear::kimi_k3),
     ("kimi_linear", kimi_linear::kimi_linear),
     ("kimi_vl", deepseek::kimi_vl),
-<<<<<<< HEAD
-    ("laguna", moe_windowed::laguna),
+    ("laguna", moe_gated_attention::laguna),
     ("lfm2", lfm2::lfm2),
     ("lfm2-vl", lfm2::lfm2_vl),
     ("lfm2_moe", lfm2::lfm2_moe),
-=======
-    ("laguna", moe_gated_attention::laguna),
->>>>>>> refs/heads/families-moe
     ("lille-130m", rare::lille),
     ("llama", llama::llama),
     ("llama4", llama4::llama4),
