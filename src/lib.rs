@@ -6,5 +6,6 @@ pub mod engine;
 pub mod history;
 pub mod http;
 pub mod metrics;
+pub mod profile;
 pub mod sampler;
 pub mod serve;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shvd::cli::{bench, pressure};
+use shvd::cli::{bench, pressure, profile};
 use shvd::engine::pressure::Plan;
 
 #[derive(Parser)]
@@ -18,6 +18,7 @@ struct Command {
 enum What {
     Bench(bench::BenchArgs),
     Pressure(pressure::PressureArgs),
+    Profile(profile::ProfileArgs),
     #[command(hide = true)]
     PressureWorker(pressure::WorkerArgs),
 }
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     match Command::parse().what {
         What::Bench(args) => bench::run_command(&args),
         What::Pressure(args) => pressure::run_command(&args, Plan::default()),
+        What::Profile(args) => profile::run_command(&args),
         What::PressureWorker(args) => pressure::run_worker(&args),
     }
 }
