@@ -6,6 +6,7 @@ pub mod engine;
 pub mod history;
 pub mod http;
 pub mod metrics;
+pub mod plans;
 pub mod profile;
 pub mod sampler;
 pub mod serve;

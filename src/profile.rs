@@ -66,6 +66,9 @@ pub enum ProfileError {
     /// The machine could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The processes of the machine could not be listed.
+    #[error("cannot list processes: {0}")]
+    List(String),
     /// There is no such process, or it may not be read.
     #[error("process {pid} is not there, or is another user's")]
     NoProcess {
@@ -83,18 +86,31 @@ pub enum ProfileError {
     },
 }
 
+impl From<sysinfo::Error> for ProfileError {
+    fn from(error: sysinfo::Error) -> Self {
+        Self::List(error.to_string())
+    }
+}
+
 /// The exit code a shell would report.
 #[must_use]
 pub fn exit_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 impl Profile {
     /// Puts a profile together from what was followed.
     #[must_use]
     pub fn of(subject: String, followed: Followed, exit: Option<ExitStatus>) -> Self {
-        let peak = followed.samples.iter().copied().max_by_key(|moment| moment.bytes).unwrap_or_default();
+        let peak = followed
+            .samples
+            .iter()
+            .copied()
+            .max_by_key(|moment| moment.bytes)
+            .unwrap_or_default();
         Self {
             schema: SCHEMA.to_owned(),
             subject,
@@ -128,7 +144,10 @@ struct Pace {
 
 impl Pace {
     fn new(every: Duration) -> Self {
-        Self { next: Instant::now(), every: every.max(INTERVAL_MIN) }
+        Self {
+            next: Instant::now(),
+            every: every.max(INTERVAL_MIN),
+        }
     }
 
     fn wait(&mut self) {

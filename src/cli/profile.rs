@@ -16,7 +16,9 @@ use shvplan::units::human;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::signals::on_interrupt;
-use crate::profile::{Profile, ProfileError, exit_code, follow, html, native_source_of, svg, terminal};
+use crate::profile::{
+    Profile, ProfileError, exit_code, follow, html, native_source_of, svg, terminal,
+};
 
 /// Follow a process and its children: peak, swap, and a chart of memory over time.
 ///
@@ -24,7 +26,12 @@ use crate::profile::{Profile, ProfileError, exit_code, follow, html, native_sour
 #[derive(Debug, Args)]
 pub struct ProfileArgs {
     /// Follow this process instead of starting a command
-    #[arg(long, value_name = "PID", conflicts_with = "command", required_unless_present = "command")]
+    #[arg(
+        long,
+        value_name = "PID",
+        conflicts_with = "command",
+        required_unless_present = "command"
+    )]
     pid: Option<u32>,
     /// Time between readings, in milliseconds; 50 at least
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(50..=60_000))]
@@ -70,7 +77,9 @@ fn profile(args: &ProfileArgs) -> Result<i32> {
             let stop = Arc::new(AtomicBool::new(false));
             let asked = Arc::clone(&stop);
             on_interrupt(move || asked.store(true, Ordering::SeqCst));
-            let followed = follow(pid, every, &mut native_source_of, &mut || stop.load(Ordering::SeqCst))?;
+            let followed = follow(pid, every, &mut native_source_of, &mut || {
+                stop.load(Ordering::SeqCst)
+            })?;
             (Profile::of(format!("process {pid}"), followed, None), None)
         }
         None => started(&args.command, every)?,
@@ -79,7 +88,9 @@ fn profile(args: &ProfileArgs) -> Result<i32> {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     };
     if let Some(path) = &args.chart {
-        let page = path.extension().is_some_and(|extension| extension == "html");
+        let page = path
+            .extension()
+            .is_some_and(|extension| extension == "html");
         write(path, if page { html(&profile) } else { svg(&profile) })?;
     }
     if let Some(path) = &args.json {
@@ -96,7 +107,10 @@ fn started(command: &[String], every: Duration) -> Result<(Profile, Option<ExitS
     let mut child = Command::new(&command[0])
         .args(&command[1..])
         .spawn()
-        .map_err(|error| ProfileError::Start { command: command[0].clone(), error })?;
+        .map_err(|error| ProfileError::Start {
+            command: command[0].clone(),
+            error,
+        })?;
     pass_on_signals(&child);
     let mut exit = None;
     let followed = follow(child.id(), every, &mut native_source_of, &mut || {
@@ -117,7 +131,9 @@ fn started(command: &[String], every: Duration) -> Result<(Profile, Option<ExitS
 
 /// Passes signals on to the child. A terminal sends Ctrl-C to both: there it is only kept from ending the profile.
 fn pass_on_signals(child: &Child) {
-    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
+    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+        return;
+    };
     let on_terminal = stdin().is_terminal();
     for (kind, passed) in [
         (SignalKind::interrupt(), Signal::INT),
@@ -129,9 +145,16 @@ fn pass_on_signals(child: &Child) {
     ] {
         let to_both = on_terminal && (passed == Signal::INT || passed == Signal::QUIT);
         thread::spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+            else {
+                return;
+            };
             runtime.block_on(async {
-                let Ok(mut signals) = signal(kind) else { return };
+                let Ok(mut signals) = signal(kind) else {
+                    return;
+                };
                 while signals.recv().await.is_some() {
                     if !to_both {
                         // The child may have ended meanwhile.
@@ -144,9 +167,9 @@ fn pass_on_signals(child: &Child) {
 }
 
 fn text(profile: &Profile) -> String {
-    let kernel = profile
-        .kernel_peak_bytes
-        .map_or_else(String::new, |bytes| format!(", {} by the kernel's own count", human(bytes)));
+    let kernel = profile.kernel_peak_bytes.map_or_else(String::new, |bytes| {
+        format!(", {} by the kernel's own count", human(bytes))
+    });
     let (width, height) = CHART;
     format!(
         "{}peak {} at {:.1} s{kernel}; {} readings, {} processes at most; {} pages swapped out, {} in\n",

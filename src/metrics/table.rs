@@ -129,6 +129,26 @@ table! {
         CGROUP_USAGE Gauge Linux "shv_cgroup_usage_bytes" [] "What this control group holds: memory.current."
         CGROUP_RECLAIMABLE Gauge Linux "shv_cgroup_reclaimable_bytes" [] "Of it, what the kernel drops first: inactive_file plus slab_reclaimable."
     }
+    HEADROOM "Headroom" {
+        RECLAIMABLE Gauge Both "shv_memory_reclaimable_bytes" [] "What can be had without taking a running program's memory: free, file-backed and purgeable; MemAvailable and control group."
+        TO_WARNING Gauge Both "shv_memory_headroom_to_warning_bytes" ["bound"] "Bytes that may still be wired before the pressure level is warning; 0 or less once it is. docs/machine.md says how."
+        TO_CRITICAL Gauge Both "shv_memory_headroom_to_critical_bytes" ["bound"] "Bytes that may still be wired before the pressure level is critical; 0 or less once it is."
+        USED Gauge Both "shv_memory_used_bytes" [] "Memory in use: app, wired and compressor, as Activity Monitor shows; MemTotal minus MemAvailable."
+        APP Gauge Mac "shv_memory_app_bytes" [] "App memory: anonymous minus purgeable."
+        CACHED_FILES Gauge Both "shv_memory_cached_files_bytes" [] "Files in memory: file-backed and purgeable; Cached, Buffers and reclaimable slab minus Shmem."
+        COMPRESSION_RATIO Gauge Mac "shv_memory_compression_ratio" [] "Bytes that the compressor holds in one byte."
+    }
+    PLANS "Configured plans" {
+        PLAN_WEIGHTS Gauge Both "shv_plan_weights_bytes" ["plan" "model" "quant"] "Bytes of the model's parameter arrays."
+        PLAN_CACHE Gauge Both "shv_plan_cache_bytes" ["plan" "model" "quant"] "Bytes of its caches once the context is in."
+        PLAN_PEAK Gauge Both "shv_plan_peak_bytes" ["plan" "model" "quant"] "Its expected peak."
+        PLAN_PEAK_LOW Gauge Both "shv_plan_peak_low_bytes" ["plan" "model" "quant"] "Low end of the peak's interval."
+        PLAN_PEAK_HIGH Gauge Both "shv_plan_peak_high_bytes" ["plan" "model" "quant"] "High end of the peak's interval."
+        PLAN_FITS Gauge Both "shv_plan_fits_now" ["plan" "model" "quant"] "1 when it could be started now, as shvplan gate decides it, else 0."
+        PLAN_HEADROOM Gauge Both "shv_plan_headroom_bytes" ["plan" "model" "quant"] "From its expected peak to the lowest ceiling, what is free now included; negative above it."
+        PLAN_ACTUAL Gauge Both "shv_plan_actual_footprint_bytes" ["plan" "model" "quant"] "Footprint of the processes that its watch finds: reality beside the plan."
+        PLAN_ACTUAL_PEAK Gauge Both "shv_plan_actual_peak_footprint_bytes" ["plan" "model" "quant"] "Their largest footprint so far."
+    }
     TAGS "Tag storage and finer queues (macOS 26, 27)" {
         TAGS_TOTAL Gauge Mac "shv_tag_storage_total_bytes" [] "Memory set aside for tags."
         TAGS_HOLDING Gauge Mac "shv_tag_storage_holding_tags_bytes" [] "Of it, what holds tags."

@@ -46,7 +46,11 @@ pub fn terminal(profile: &Profile, width: usize, height: usize) -> String {
     let top = values.iter().copied().max().unwrap_or(0).max(1) as f64;
     let mut out = String::new();
     for line in (0..height).rev() {
-        let scale = if line + 1 == height { gib(top) } else { String::new() };
+        let scale = if line + 1 == height {
+            gib(top)
+        } else {
+            String::new()
+        };
         let _ = write!(out, "{scale:>11} │");
         for value in &values {
             let eighths = *value as f64 / top * (height * 8) as f64 - (line * 8) as f64;
@@ -68,10 +72,16 @@ pub fn svg(profile: &Profile) -> String {
     let y = |bytes: f64| SVG_HEIGHT - BOTTOM - bytes / top * (SVG_HEIGHT - BOTTOM - TOP);
     let mut points = String::new();
     for moment in &profile.samples {
-        let _ = write!(points, "{:.1},{:.1} ", x(moment.seconds), y(moment.bytes as f64));
+        let _ = write!(
+            points,
+            "{:.1},{:.1} ",
+            x(moment.seconds),
+            y(moment.bytes as f64)
+        );
     }
     let base = y(0.0);
     let (peak_x, peak_y) = (x(profile.peak.seconds), y(profile.peak.bytes as f64));
+    let (above, below, right) = (TOP - 10.0, SVG_HEIGHT - 10.0, SVG_WIDTH - 10.0);
     let label_x = peak_x.clamp(LEFT + 80.0, SVG_WIDTH - 90.0);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {SVG_WIDTH} {SVG_HEIGHT}\" font-family=\"sans-serif\" \
@@ -95,15 +105,12 @@ pub fn svg(profile: &Profile) -> String {
         "<polygon points=\"{LEFT},{base:.1} {points}{:.1},{base:.1}\" fill=\"#4477aa\" fill-opacity=\"0.25\"/>\n\
          <polyline points=\"{points}\" fill=\"none\" stroke=\"#4477aa\" stroke-width=\"1.5\"/>\n\
          <circle cx=\"{peak_x:.1}\" cy=\"{peak_y:.1}\" r=\"3.5\" fill=\"#cc3311\"/>\n\
-         <text x=\"{label_x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">peak {} at {:.1} s</text>\n\
-         <text x=\"{LEFT}\" y=\"{2}\">0 s</text>\n<text x=\"{3}\" y=\"{2}\" text-anchor=\"end\">{4:.1} s</text>\n</svg>\n",
+         <text x=\"{label_x:.1}\" y=\"{above:.1}\" text-anchor=\"middle\">peak {} at {:.1} s</text>\n\
+         <text x=\"{LEFT}\" y=\"{below}\">0 s</text>\n<text x=\"{right}\" y=\"{below}\" text-anchor=\"end\">{:.1} s</text>\n</svg>\n",
         x(profile.seconds),
-        TOP - 10.0,
-        SVG_HEIGHT - 10.0,
-        SVG_WIDTH - 10.0,
-        profile.seconds,
         gib(profile.peak.bytes as f64),
         profile.peak.seconds,
+        profile.seconds,
     );
     out
 }
@@ -111,9 +118,9 @@ pub fn svg(profile: &Profile) -> String {
 /// A page with the chart and the figures, without outside resources.
 #[must_use]
 pub fn html(profile: &Profile) -> String {
-    let kernel = profile
-        .kernel_peak_bytes
-        .map_or_else(String::new, |bytes| format!("<dt>kernel's own peak</dt><dd>{}</dd>", gib(bytes as f64)));
+    let kernel = profile.kernel_peak_bytes.map_or_else(String::new, |bytes| {
+        format!("<dt>kernel's own peak</dt><dd>{}</dd>", gib(bytes as f64))
+    });
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Memory of {0}</title>\n\
          <style>body{{font-family:sans-serif;max-width:52em;margin:2em auto}}dt{{float:left;width:12em}}</style></head>\n\
@@ -129,7 +136,10 @@ pub fn html(profile: &Profile) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -139,9 +149,19 @@ mod tests {
 
     fn profile() -> Profile {
         let samples = [(0.0, 1), (1.0, 4), (2.0, 2)]
-            .map(|(seconds, gib)| Moment { seconds, bytes: gib << 30 })
+            .map(|(seconds, gib)| Moment {
+                seconds,
+                bytes: gib << 30,
+            })
             .to_vec();
-        Profile::of("a <b>".to_owned(), Followed { samples, ..Followed::default() }, None)
+        Profile::of(
+            "a <b>".to_owned(),
+            Followed {
+                samples,
+                ..Followed::default()
+            },
+            None,
+        )
     }
 
     #[test]
@@ -157,7 +177,10 @@ mod tests {
         let page = html(&profile());
         assert!(page.contains("<h1>Memory of a &lt;b&gt;</h1>"), "{page}");
         assert!(page.contains("peak 4.00 GiB at 1.0 s"), "{page}");
-        assert!(!page.contains("http://") || page.matches("http://").count() == 1, "only SVG's own name space");
+        assert!(
+            !page.contains("http://") || page.matches("http://").count() == 1,
+            "only SVG's own name space"
+        );
     }
 
     #[test]

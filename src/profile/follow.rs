@@ -52,7 +52,10 @@ pub type SourceOf<'a> = &'a mut dyn FnMut(&BTreeSet<u32>) -> Result<Processes, S
 /// # Errors
 /// Where the system has none.
 pub fn native_source_of(pids: &BTreeSet<u32>) -> Result<Processes, SourceError> {
-    let watch = |pid: &u32| Watch { label: pid.to_string(), selector: Selector::Pid(*pid) };
+    let watch = |pid: &u32| Watch {
+        label: pid.to_string(),
+        selector: Selector::Pid(*pid),
+    };
     native(pids.iter().map(watch).collect())
 }
 
@@ -67,7 +70,7 @@ pub fn follow(
     end: &mut dyn End,
 ) -> Result<Followed, ProfileError> {
     let start = Instant::now();
-    let mut tree = Tree::new(root);
+    let mut tree = Tree::new(root)?;
     let mut pids = BTreeSet::new();
     let mut source = source_of(&pids)?;
     let mut followed = Followed::default();
@@ -83,7 +86,10 @@ pub fn follow(
             }
         }
         let sample = source.read()?;
-        let there = sample.processes.iter().any(|process| process.pid == root && process.footprint_bytes.is_some());
+        let there = sample
+            .processes
+            .iter()
+            .any(|process| process.pid == root && process.footprint_bytes.is_some());
         if !there && first.is_none() {
             return Err(ProfileError::NoProcess { pid: root });
         }
@@ -91,7 +97,12 @@ pub fn follow(
             break;
         }
         let seconds = start.elapsed().as_secs_f64();
-        followed.add(&sample, first.get_or_insert_with(|| sample.clone()), seconds, reading.is_multiple_of(keep_every));
+        followed.add(
+            &sample,
+            first.get_or_insert_with(|| sample.clone()),
+            seconds,
+            reading.is_multiple_of(keep_every),
+        );
         if followed.samples.len() >= SAMPLES_MAX {
             followed.thin_out();
             keep_every *= 2;
@@ -106,19 +117,32 @@ pub fn follow(
 
 impl Followed {
     fn add(&mut self, sample: &Sample, first: &Sample, seconds: f64, keep: bool) {
-        let bytes = sample.processes.iter().filter_map(|process| process.footprint_bytes).sum();
+        let bytes = sample
+            .processes
+            .iter()
+            .filter_map(|process| process.footprint_bytes)
+            .sum();
         let highest = self.samples.iter().map(|moment| moment.bytes).max();
         // A new peak is kept whatever the pace.
         if keep || highest.is_none_or(|highest| bytes > highest) {
             self.samples.push(Moment { seconds, bytes });
         }
-        let kept = sample.processes.iter().filter_map(|process| process.peak_footprint_bytes).max();
+        let kept = sample
+            .processes
+            .iter()
+            .filter_map(|process| process.peak_footprint_bytes)
+            .max();
         self.kernel_peak_bytes = self.kernel_peak_bytes.max(kept);
         self.processes_max = self.processes_max.max(sample.processes.len());
-        let since = |now: Option<u64>, then: Option<u64>| now.unwrap_or(0).saturating_sub(then.unwrap_or(0));
+        let since = |now: Option<u64>, then: Option<u64>| {
+            now.unwrap_or(0).saturating_sub(then.unwrap_or(0))
+        };
         self.swapouts = since(sample.counters.swapouts, first.counters.swapouts);
         self.swapins = since(sample.counters.swapins, first.counters.swapins);
-        let usage = sample.cgroup.usage_bytes.filter(|_| sample.cgroup.limit_bytes.is_some());
+        let usage = sample
+            .cgroup
+            .usage_bytes
+            .filter(|_| sample.cgroup.limit_bytes.is_some());
         self.cgroup_peak_bytes = self.cgroup_peak_bytes.max(usage);
     }
 
@@ -168,7 +192,10 @@ mod tests {
         };
         let followed = follow(7, Duration::ZERO, &mut source_of, &mut || false).unwrap();
         let profile = super::super::Profile::of("hill".to_owned(), followed, None);
-        assert_eq!((profile.peak.bytes, profile.peak_bytes(), profile.swapouts), (50, 55, 4));
+        assert_eq!(
+            (profile.peak.bytes, profile.peak_bytes(), profile.swapouts),
+            (50, 55, 4)
+        );
         assert_eq!(profile.samples.len(), 5);
         assert!(profile.peak.seconds > 0.09, "{:?}", profile.peak);
         assert_eq!(made, 2);
@@ -178,16 +205,31 @@ mod tests {
     fn a_process_that_is_not_there_is_an_error() {
         let mut source_of = |_: &BTreeSet<u32>| Ok(Box::new(Hill(9)) as Processes);
         let error = follow(8, Duration::ZERO, &mut source_of, &mut || false).unwrap_err();
-        assert_eq!(error.to_string(), "process 8 is not there, or is another user's");
+        assert_eq!(
+            error.to_string(),
+            "process 8 is not there, or is another user's"
+        );
     }
 
     #[test]
     fn thinning_keeps_the_peak() {
         let mut followed = Followed {
-            samples: [1, 9, 2, 3].map(|bytes| Moment { seconds: 0.0, bytes }).to_vec(),
+            samples: [1, 9, 2, 3]
+                .map(|bytes| Moment {
+                    seconds: 0.0,
+                    bytes,
+                })
+                .to_vec(),
             ..Followed::default()
         };
         followed.thin_out();
-        assert_eq!(followed.samples.iter().map(|moment| moment.bytes).collect::<Vec<_>>(), [1, 9, 2]);
+        assert_eq!(
+            followed
+                .samples
+                .iter()
+                .map(|moment| moment.bytes)
+                .collect::<Vec<_>>(),
+            [1, 9, 2]
+        );
     }
 }

@@ -89,8 +89,12 @@ fn name(given: &str, path: &Path) -> String {
 }
 
 /// How the files store the model, and what a reader should know about it.
-pub(crate) fn stored_as(model: &Model, checkpoint: &Checkpoint) -> (Scheme, Vec<String>) {
-    let stored = stored::stored(model, checkpoint);
+pub(crate) fn stored_as(
+    model: &Model,
+    checkpoint: &Checkpoint,
+    declared: Option<&Scheme>,
+) -> (Scheme, Vec<String>) {
+    let stored = stored::stored(model, checkpoint, declared);
     let mut notes = Vec::new();
     let Stored {
         scheme,
@@ -129,6 +133,16 @@ pub(crate) fn stored_as(model: &Model, checkpoint: &Checkpoint) -> (Scheme, Vec<
         ));
     }
     notes.extend(as_mlx_reads_it(checkpoint));
+    if let Some(tensor) = checkpoint
+        .tensors
+        .iter()
+        .find(|tensor| tensor.name.ends_with(".g_idx"))
+    {
+        notes.push(format!(
+            "mlx-lm refuses groups out of order ({}): quantize the model again without g_idx",
+            some_of(std::slice::from_ref(&tensor.name))
+        ));
+    }
     let counted = weights::total_bytes(model, &scheme).unwrap_or_default();
     let in_files = checkpoint.total_bytes
         - if missing.is_empty() {

@@ -6,18 +6,19 @@ use shvplan::cache::{KvQuant, Workload};
 use shvplan::model::{ConfigError, Model, families};
 use shvplan::quant::{Dtype, Quant, Scheme};
 use shvplan::report::Subject;
-use shvplan::source::{catalog, stored};
+use shvplan::source::{catalog, quantization, stored};
 use shvplan::verdict::MARGIN_BYTES;
 
-use super::Failure;
 use super::args::{LoadArgs, MachineArgs};
 use super::local::{self, Local};
+use super::{Failure, machine_file};
 
 /// A model, and how its own files store it where they are on disk.
 #[derive(Debug)]
 pub(crate) struct Described {
     pub(crate) model: Model,
-    pub(crate) stored: Option<Scheme>,
+    /// What its own files say, or its config.json; where mlx-lm refuses that, why.
+    pub(crate) stored: Result<Option<Scheme>, Failure>,
 }
 
 /// A model that was found, or one whose architecture is not known.
@@ -41,12 +42,18 @@ pub(crate) fn model(given: &str) -> Result<Found, Failure> {
     } = describe(given)?;
     match families::build(&description) {
         Ok(mut model) => {
-            let stored = weights.map(|weights| {
-                stored::take_head(&mut model, &weights);
-                let (scheme, notes) = local::stored_as(&model, &weights);
-                subject.notes.extend(notes);
-                scheme
-            });
+            let declared = quantization::declared(&model, &description)
+                .map_err(|error| Failure::about(&subject.source, error));
+            let stored = match weights {
+                None => declared,
+                Some(weights) => {
+                    stored::take_head(&mut model, &weights);
+                    let declared = declared.as_ref().ok().and_then(Option::as_ref);
+                    let (scheme, notes) = local::stored_as(&model, &weights, declared);
+                    subject.notes.extend(notes);
+                    Ok(Some(scheme))
+                }
+            };
             Ok(Found::Known(subject, Box::new(Described { model, stored })))
         }
         Err(error @ ConfigError::UnknownArchitecture { .. }) => {
@@ -100,11 +107,14 @@ fn describe(given: &str) -> Result<Local, Failure> {
 /// The scheme that `given` names, acting on the type that the weights are stored in; without a name, what the model is
 /// stored as, else bf16.
 pub(crate) fn scheme(given: Option<&str>, described: &Described) -> Result<Scheme, Failure> {
-    let stored = described.stored.as_ref();
     let Some(text) = given else {
         let unquantized = || Scheme::new(described.model.dtype, Quant::Plain(Dtype::Bf16));
-        return Ok(stored.cloned().unwrap_or_else(unquantized));
+        return described
+            .stored
+            .clone()
+            .map(|stored| stored.unwrap_or_else(unquantized));
     };
+    let stored = described.stored.as_ref().ok().and_then(Option::as_ref);
     let quant = text.parse().map_err(|e| Failure::about("--quant", e))?;
     Ok(Scheme::new(
         stored.map_or(described.model.dtype, |stored| stored.dtype),
@@ -155,10 +165,12 @@ fn kv_quant(text: &str, start_tokens: u64) -> Result<KvQuant, Failure> {
 
 /// The machine that the flags describe, what else limits a run on it, and the margin.
 pub(crate) fn machine(args: &MachineArgs) -> Result<(Machine, Limits, u64), Failure> {
-    let named = args.machine.as_deref().unwrap_or(budget::default_name());
-    let mut machine = budget::find(named).map_err(|e| Failure::about("--machine", e))?;
+    let mut machine = machine_file::named(args.machine.as_deref())?;
     if let Some(bytes) = args.memory {
         machine = budget::with_memory(&machine, bytes);
+    }
+    if let Some(file) = &args.calibration {
+        machine.measured = Some(machine_file::calibration(file)?);
     }
     let limits = Limits {
         wired_limit_mib: args.wired_limit_mb,

@@ -148,7 +148,7 @@ fn search_catalog(args: &SolveArgs, machine: &Machine) -> Result<Vec<Candidate>,
                 entry.name,
                 &Described {
                     model,
-                    stored: None,
+                    stored: Ok(None),
                 },
                 machine,
             )?

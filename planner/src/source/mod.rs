@@ -7,6 +7,8 @@ pub mod checkpoint;
 pub mod gguf;
 pub mod index;
 pub mod json;
+mod no_text;
+pub mod quantization;
 mod quote;
 pub mod safetensors;
 mod skip;

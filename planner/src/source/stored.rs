@@ -71,8 +71,9 @@ impl Form {
 }
 
 /// Reads how `checkpoint` stores `model`, whose weights would be of type `model.dtype` where the files do not say.
+/// `declared` is what its config.json says of their quantization: it holds for arrays that are not found.
 #[must_use]
-pub fn stored(model: &Model, checkpoint: &Checkpoint) -> Stored {
+pub fn stored(model: &Model, checkpoint: &Checkpoint, declared: Option<&Scheme>) -> Stored {
     let mut reading = Reading {
         checkpoint,
         is_gguf: checkpoint
@@ -114,10 +115,16 @@ pub fn stored(model: &Model, checkpoint: &Checkpoint) -> Stored {
     let quant = match packed.map(Form::exception) {
         Some(Override::Packed(packing)) => Quant::Packed(packing),
         Some(Override::Blocks(blocks)) => Quant::Blocks(blocks),
-        _ => Quant::Plain(dtype),
+        // Packed under other names: what is not found is as config.json says.
+        _ => match declared.filter(|_| !reading.missing.is_empty()) {
+            Some(declared) => declared.quant,
+            None => Quant::Plain(dtype),
+        },
     };
+    let declared = declared.filter(|declared| declared.quant == quant);
+    let known = declared.and_then(|declared| declared.overrides.as_deref().cloned());
     let scheme = Scheme {
-        overrides: exceptions(arrays, quant, dtype),
+        overrides: exceptions(arrays, quant, dtype, known.unwrap_or_default()),
         ..Scheme::new(dtype, quant)
     };
     let (left_out, left_out_bytes) = reading.left_out();
@@ -186,8 +193,8 @@ fn exceptions(
     arrays: Vec<(String, &Tensor, Form)>,
     quant: Quant,
     dtype: Dtype,
+    mut exceptions: BTreeMap<String, Override>,
 ) -> Option<Arc<BTreeMap<String, Override>>> {
-    let mut exceptions = BTreeMap::new();
     for (path, tensor, form) in arrays {
         let exception = form.exception();
         let rule = match quant {
@@ -204,12 +211,14 @@ fn exceptions(
             }
             _ => Some(Override::Plain(tensor.fixed_dtype.unwrap_or(dtype))),
         };
-        if rule != Some(exception) {
-            let key = if tensor.role == Role::Plain {
-                path
-            } else {
-                module(&path).to_owned()
-            };
+        let key = if tensor.role == Role::Plain {
+            path
+        } else {
+            module(&path).to_owned()
+        };
+        if rule == Some(exception) {
+            exceptions.remove(&key);
+        } else {
             exceptions.insert(key, exception);
         }
     }
@@ -268,13 +277,15 @@ impl<'c> Reading<'c> {
 
     /// The tensor of the array at `path`, by its own name or by that of GGUF files.
     fn find(&mut self, path: &str) -> Option<&'c StoredTensor> {
-        let found = self.take(path);
-        if found.is_some() || !self.is_gguf {
-            return found;
+        if let Some(found) = self.take(path) {
+            return Some(found);
         }
-        names::candidates(path)
-            .iter()
-            .find_map(|name| self.take(name))
+        let others = if self.is_gguf {
+            names::candidates(path)
+        } else {
+            inside_wrappers(path)
+        };
+        others.iter().find_map(|name| self.take(name))
     }
 
     /// The form of the array at `path`, where the files have it, whole or in pieces that MLX holds or stacks.
@@ -283,7 +294,11 @@ impl<'c> Reading<'c> {
             return self.list(path, tensor);
         }
         let Some(found) = self.find(path) else {
-            return self.experts(path, tensor);
+            let packed = self.auto_awq(path, tensor);
+            return packed.or_else(|| self.experts(path, tensor)).or_else(|| {
+                let others = inside_wrappers(path);
+                others.iter().find_map(|path| self.experts(path, tensor))
+            });
         };
         self.form_of(found, module(path), tensor, tensor.shape.dims())
     }
@@ -302,6 +317,30 @@ impl<'c> Reading<'c> {
             }
         }
         Some(form)
+    }
+
+    /// The form that mlx-lm gives a weight of AutoAWQ or GPTQ: 4 bits, a scale and a bias a group in the scales' type.
+    fn auto_awq(&mut self, path: &str, tensor: &Tensor) -> Option<Form> {
+        let module = path
+            .strip_suffix(".weight")
+            .filter(|_| tensor.role == Role::Linear)?;
+        let weight = self.take(&format!("{module}.qweight"))?;
+        let scales = self.take(&format!("{module}.scales"))?;
+        self.take(&format!("{module}.qzeros"));
+        let whole = weight.elements().checked_mul(8) == Some(tensor.shape.elements());
+        let (groups, last) = (*scales.shape.first()?, tensor.shape.last());
+        let group_size = u16::try_from(last.checked_div(groups)?).ok()?;
+        match scales.dtype {
+            StoredType::Safetensors(FileDtype::Bf16) => self.affine(Dtype::Bf16),
+            StoredType::Safetensors(FileDtype::F16) => self.affine(Dtype::F16),
+            _ => return None,
+        };
+        let known = whole && [32, 64, 128].contains(&group_size);
+        known.then_some(Form::Packed {
+            mode: 0,
+            bits: 4,
+            group_size,
+        })
     }
 
     /// The form that all experts of a stack are in, where the files have them one by one.
@@ -431,6 +470,19 @@ impl<'c> Reading<'c> {
             bytes,
         )
     }
+}
+
+/// Where transformers puts the text model's arrays in files with vision or sound beside it.
+fn inside_wrappers(path: &str) -> Vec<String> {
+    let Some(inner) = path.strip_prefix("language_model.") else {
+        return Vec::new();
+    };
+    let module = inner.strip_prefix("model.").unwrap_or(inner);
+    vec![
+        inner.to_owned(),
+        format!("model.language_model.{module}"),
+        format!("language_model.{module}"),
+    ]
 }
 
 /// Stacked experts in mlx-lm, and one expert's weight in the files that it stacks (`sanitize` of each family).

@@ -3,9 +3,11 @@
 
 mod compressor;
 mod daemon;
+mod headroom;
 mod memory;
 mod node;
 mod own;
+mod plans;
 mod pressure;
 mod processes;
 mod sampling;
@@ -70,6 +72,14 @@ static GROUPS: &[Group] = &[
     always("pressure", |scrape, out| {
         from_sample(scrape, out, pressure::collect)
     }),
+    always("headroom", |scrape, out| {
+        from_sample(scrape, out, headroom::collect)
+    }),
+    Group {
+        name: "plans",
+        enabled: |settings| !settings.planned.is_empty(),
+        collect: plans::collect,
+    },
     always("tags", |scrape, out| {
         from_sample(scrape, out, tags::collect)
     }),

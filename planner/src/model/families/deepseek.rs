@@ -331,6 +331,7 @@ pub(super) fn mistral4(c: &Config<'_>) -> Result<Model, ConfigError> {
         "n_group",
         "n_shared_experts",
         "n_routed_experts",
+        "num_experts_per_tok",
         "first_k_dense_replace",
     ])?;
     let rope = c.need_object("rope_parameters")?;

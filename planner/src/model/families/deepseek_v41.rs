@@ -98,14 +98,15 @@ impl Widths {
             heads: c.count_or("num_attention_heads", 64)?,
             head_dim: c.dim_or("head_dim", 512)?,
             q_rank: c.dim_or("q_lora_rank", 1280)?,
-            o_groups: c.dim_or("o_groups", 8)?,
+            o_groups: c.count_or("o_groups", 8)?,
             o_rank: c.dim_or("o_lora_rank", 1024)?,
             index_heads: c.count_or("index_n_heads", 32)?,
             index_dim: c.dim_or("index_head_dim", 128)?,
             window: c.dim_or("sliding_window", 128)?,
-            streams: c.dim_or("hc_mult", 4)?,
+            streams: c.count_or("hc_mult", 4)?,
         };
         if widths.heads == 0
+            || widths.o_groups == 0
             || !(widths.heads.saturating_mul(widths.head_dim)).is_multiple_of(widths.o_groups)
         {
             return Err(c.invalid(

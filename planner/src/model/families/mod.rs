@@ -6,6 +6,7 @@ use super::{Config, ConfigError, Model};
 use crate::quant::Dtype;
 
 mod baichuan_m1;
+mod bailing_linear;
 mod cohere;
 mod deepseek;
 mod deepseek_v41;
@@ -18,6 +19,7 @@ mod glm;
 mod gpt;
 mod granite_hybrid;
 mod jamba;
+mod kimi_linear;
 mod latent_dense;
 mod lfm2;
 mod llama;
@@ -27,6 +29,7 @@ mod longcat;
 mod loops;
 mod mamba;
 mod minimax_m3;
+mod moe_gated_attention;
 mod moe_grouped;
 mod moe_softmax;
 mod moe_windowed;
@@ -51,10 +54,13 @@ type Build = fn(&Config<'_>) -> Result<Model, ConfigError>;
 const FAMILIES: &[(&str, Build)] = &[
     ("Klear", moe_softmax::Klear),
     ("afm7", rare::afm7),
-    ("afmoe", moe_windowed::afmoe),
+    ("afmoe", moe_gated_attention::afmoe),
     ("apertus", llama_like::apertus),
     ("baichuan_m1", baichuan_m1::build),
+    ("bailing_hybrid", bailing_linear::bailing_hybrid),
     ("bailing_moe", moe_grouped::bailing_moe),
+    ("bailing_moe_linear", bailing_linear::bailing_moe_linear),
+    ("bailing_moe_v3", bailing_linear::bailing_moe_v3),
     ("bitnet", rare::bitnet),
     ("cohere", cohere::cohere),
     ("cohere2", cohere::cohere2),
@@ -105,8 +111,10 @@ const FAMILIES: &[(&str, Build)] = &[
     ("joyai_llm_flash", deepseek::deepseek_v3),
     ("kimi_k2", deepseek::deepseek_v3),
     ("kimi_k25", deepseek::kimi_k25),
+    ("kimi_k3", kimi_linear::kimi_k3),
+    ("kimi_linear", kimi_linear::kimi_linear),
     ("kimi_vl", deepseek::kimi_vl),
-    ("laguna", moe_windowed::laguna),
+    ("laguna", moe_gated_attention::laguna),
     ("lfm2", lfm2::lfm2),
     ("lfm2-vl", lfm2::lfm2_vl),
     ("lfm2_moe", lfm2::lfm2_moe),
@@ -175,7 +183,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("spark2_5", windowed::spark2_5),
     ("stablelm", stablelm::build),
     ("starcoder2", gpt::starcoder2),
-    ("step3p5", moe_windowed::step3p5),
+    ("step3p5", moe_gated_attention::step3p5),
     ("talkie", rare::talkie),
     ("telechat3", llama_like::telechat3),
     ("xverse", llama::llama),

@@ -117,8 +117,10 @@ fn build(
 ) -> Result<Model, ConfigError> {
     let hidden = frame.hidden;
     let interval = c.count_or("full_attention_interval", 4)?;
-    if interval == 0 {
-        return Err(c.invalid("full_attention_interval", "at least 1 is expected"));
+    if interval < 2 {
+        return Err(ConfigError::Refused(format!(
+            "full_attention_interval is {interval}, and it takes a mask from a layer without attention"
+        )));
     }
     if interval > frame.layers {
         return Err(ConfigError::Refused(format!(

@@ -94,7 +94,7 @@ fn plain_weights_are_in_their_own_type() {
             .map(|(path, shape, _)| tensor(path, FileDtype::Bf16, shape))
             .collect(),
     );
-    let stored = stored(&model, &files);
+    let stored = stored(&model, &files, None);
     // config.json says float16; the tensors go before it.
     assert_eq!(
         (stored.scheme.quant, stored.scheme.dtype),
@@ -127,7 +127,7 @@ fn packed_weights_give_the_rule_and_its_exceptions() {
         }
     }
     let files = checkpoint(tensors);
-    let stored = stored(&model, &files);
+    let stored = stored(&model, &files, None);
     assert_eq!(
         (stored.scheme.quant, stored.scheme.dtype),
         (Quant::Packed(Packing::affine(4, 64)), Dtype::Bf16)
@@ -185,7 +185,7 @@ fn every_packing_is_told_by_its_shapes() {
                 _ => packed(&path, &shape, bits, group_size, scales),
             });
         let files = checkpoint(tensors.collect());
-        let stored = stored(&model, &files);
+        let stored = stored(&model, &files, None);
         assert_eq!(stored.scheme.quant.to_string(), name);
         assert_eq!(stored.missing, Vec::<String>::new(), "{name}");
         assert_eq!(
@@ -232,7 +232,7 @@ fn experts_one_by_one_are_stacked() {
                 .flat_map(|layer| (0..4).flat_map(move |expert| one(layer, expert)))
                 .collect(),
         );
-        let whole = stored(&model, &files);
+        let whole = stored(&model, &files, None);
         assert!(
             whole.missing.is_empty() && whole.left_out.is_empty(),
             "{whole:?}"
@@ -244,7 +244,7 @@ fn experts_one_by_one_are_stacked() {
         let mut tensors = files.tensors;
         tensors.retain(|tensor| tensor.name != name(1, 3));
         assert_eq!(
-            stored(&model, &checkpoint(tensors)).missing,
+            stored(&model, &checkpoint(tensors), None).missing,
             [format!("model.layers.1.{stacked}")]
         );
     }
@@ -268,7 +268,7 @@ fn differences_are_told() {
         }
     }
     tensors.push(tensor("model.mtp.weight", FileDtype::Bf16, &[7]));
-    let stored = stored(&model, &checkpoint(tensors));
+    let stored = stored(&model, &checkpoint(tensors), None);
     assert_eq!(
         stored.missing,
         ["model.layers.2.self_attn.q_proj.weight", "lm_head.weight"]
@@ -296,7 +296,7 @@ fn no_packing_is_read_into_shapes_that_fit_none() {
             tensor("lm_head.weight", FileDtype::U32, weight),
             tensor("lm_head.scales", FileDtype::Bf16, scales),
         ]);
-        stored(&model, &files)
+        stored(&model, &files, None)
             .missing
             .contains(&"lm_head.weight".to_owned())
     };
@@ -334,4 +334,106 @@ fn a_head_of_its_own_is_the_files_to_decide() {
         &checkpoint(vec![tensor("lm_head.weight", FileDtype::Bf16, &[100, 128])]),
     );
     assert_eq!(model.parameters(), before);
+}
+
+#[test]
+fn weights_of_auto_awq_are_packed_as_mlx_lm_packs_them() {
+    let model = llama();
+    let mut tensors = Vec::new();
+    for (path, shape, role) in arrays(&model) {
+        let module = path.strip_suffix(".weight").unwrap();
+        if role == Role::Linear && module != "lm_head" {
+            let (rows, columns) = (shape[0], shape[1]);
+            tensors.push(tensor(
+                &format!("{module}.qweight"),
+                FileDtype::I32,
+                &[columns, rows / 8],
+            ));
+            tensors.push(tensor(
+                &format!("{module}.scales"),
+                FileDtype::F16,
+                &[columns / 128, rows],
+            ));
+            tensors.push(tensor(
+                &format!("{module}.qzeros"),
+                FileDtype::I32,
+                &[columns / 128, rows / 8],
+            ));
+        } else {
+            tensors.push(tensor(&path, FileDtype::F16, &shape));
+        }
+    }
+    let stored = stored(&model, &checkpoint(tensors), None);
+    assert_eq!(stored.scheme.quant.to_string(), "int4:g128");
+    assert!(
+        stored.missing.is_empty() && stored.left_out.is_empty(),
+        "{stored:?}"
+    );
+    let lines = weights::ledger(&model, &stored.scheme).unwrap();
+    let form = |part: &str| {
+        lines
+            .iter()
+            .find(|line| line.path.contains(part))
+            .map(|line| line.stored.to_string())
+    };
+    assert_eq!(form("q_proj").as_deref(), Some("int4:g128"));
+    assert_eq!(form("lm_head").as_deref(), Some("fp16"));
+    assert_eq!(form("embed_tokens").as_deref(), Some("fp16"));
+}
+
+#[test]
+fn what_is_under_other_names_is_as_the_config_declares() {
+    use crate::source::{catalog, quantization};
+    let description = catalog::find("gpt-oss-120b")
+        .unwrap()
+        .description()
+        .unwrap();
+    let model = families::build(&description).unwrap();
+    let declared = quantization::declared(&model, &description)
+        .unwrap()
+        .unwrap();
+    // The published files hold the experts fused and packed under names of their own.
+    let found = arrays(&model)
+        .into_iter()
+        .filter(|(path, ..)| !path.contains(".experts."));
+    let files = checkpoint(
+        found
+            .map(|(path, shape, _)| tensor(&path, FileDtype::Bf16, &shape))
+            .collect(),
+    );
+    let stored = stored(&model, &files, Some(&declared));
+    assert_eq!(stored.scheme.quant.to_string(), "mxfp4");
+    assert_eq!(stored.missing.len(), 36 * 6);
+    assert_eq!(
+        weights::total_bytes(&model, &stored.scheme).unwrap(),
+        65_248_815_744
+    );
+}
+
+#[test]
+fn the_text_model_is_found_where_transformers_puts_it() {
+    let mut model = llama();
+    for group in &mut model.groups {
+        group.prefix = "language_model.model.layers".into();
+    }
+    for tensor in model
+        .tensors
+        .iter_mut()
+        .filter(|tensor| tensor.group.is_none())
+    {
+        tensor.path = format!("language_model.{}", tensor.path).into();
+    }
+    for place in ["", "model.language_model.", "language_model."] {
+        let files = arrays(&model).into_iter().map(|(path, shape, _)| {
+            let inner = path.strip_prefix("language_model.").unwrap();
+            let name = match inner.strip_prefix("model.").filter(|_| !place.is_empty()) {
+                Some(module) => format!("{place}{module}"),
+                None => inner.to_owned(),
+            };
+            tensor(&name, FileDtype::F32, &shape)
+        });
+        let stored = stored(&model, &checkpoint(files.collect()), None);
+        assert_eq!(stored.missing, Vec::<String>::new(), "{place}");
+        assert_eq!(stored.scheme.dtype, Dtype::F32);
+    }
 }
