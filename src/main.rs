@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shvd::cli::{bench, pressure};
+use shvd::cli::{bench, pressure, profile};
 use shvd::engine::pressure::Plan;
 use shvd::serve::{self, Settings};
 
@@ -36,6 +36,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Fill memory, hold it, verify every byte, and give it back, under a watchdog.
     Pressure(pressure::PressureArgs),
+    /// Follow a process and its children: peak, swap, and memory over time.
+    Profile(profile::ProfileArgs),
     #[command(hide = true)]
     PressureWorker(pressure::WorkerArgs),
     /// Print docs/metrics.md.
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::CheckConfig(SettingsFile { config }) => check(config),
         Command::Bench(args) => bench::run_command(&args),
         Command::Pressure(args) => pressure::run_command(&args, Plan::default()),
+        Command::Profile(args) => profile::run_command(&args),
         Command::PressureWorker(args) => pressure::run_worker(&args),
         Command::MetricsDoc => {
             print!("{}", shvd::metrics::markdown());
