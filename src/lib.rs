@@ -1,5 +1,16 @@
 //! The daemon: takes one reading of the machine a second and serves it to Prometheus, to scripts and to its own page.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::float_cmp,
+        clippy::format_push_string,
+        clippy::needless_for_each,
+        clippy::needless_pass_by_value,
+        reason = "tests compare figures that are exact, and are written to be read"
+    )
+)]
+
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -133,10 +133,11 @@ impl<'a> Player<'a> {
         }
         let last = self.write(workload, chunk, usize::from(last), !chunk.logits);
         held_bytes += last.resident_bytes;
-        let head = chunk
-            .logits
-            .then(|| self.write_head(chunk))
-            .unwrap_or_default();
+        let head = if chunk.logits {
+            self.write_head(chunk)
+        } else {
+            Stretch::default()
+        };
         let start = self.write_start(chunk);
         made_bytes += last.made_bytes + head.made_bytes + start.made_bytes;
         if held_bytes + made_bytes <= known {
