@@ -4,9 +4,12 @@
     test,
     allow(
         clippy::float_cmp,
+        clippy::format_collect,
         clippy::format_push_string,
+        clippy::items_after_statements,
         clippy::needless_for_each,
         clippy::needless_pass_by_value,
+        clippy::type_complexity,
         reason = "tests compare figures that are exact, and are written to be read"
     )
 )]
