@@ -5,7 +5,7 @@
 # cargo-web and rust-web-src carry the standard library's source, and `cargo check` needs no linker. So the Mach code is
 # compiled on every change by the same compiler front end that a Mac would run; it is not run.
 #
-# Usage: scripts/check-macos.sh [cargo check arguments, instead of --workspace --all-targets]
+# Usage: scripts/check-macos.sh [cargo check arguments, instead of --workspace --all-targets and features]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,10 +23,28 @@ if ((${#missing[@]})); then
 fi
 
 arguments=("$@")
-((${#arguments[@]})) || arguments=(--workspace --all-targets)
+((${#arguments[@]})) || arguments=(--workspace --all-targets --features shv-machine/component)
+
+# Some crates (ring) compile C in their build scripts, for which Apple's headers would be needed. Nothing is linked here,
+# so what they compile may be empty.
+target_dir=target/macos
+mkdir -p "$target_dir"
+cat >"$target_dir/empty-object" <<'EOF'
+#!/bin/sh
+# Stands in for a C compiler: writes an empty file where the object would go, and says what the real one says of itself.
+[ "$1" = -E ] && exec cc "$@"
+while [ $# -gt 0 ]; do
+    [ "$1" = -o ] && : >"$2" && exit
+    shift
+done
+echo "only -E and -o are understood here" >&2
+exit 1
+EOF
+chmod +x "$target_dir/empty-object"
+export CC_aarch64_apple_darwin="$PWD/$target_dir/empty-object" CXX_aarch64_apple_darwin="$PWD/$target_dir/empty-object"
 
 # build-std is unstable, hence RUSTC_BOOTSTRAP; its dependencies are vendored with the source package.
 export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1
 export RUSTFLAGS="${RUSTFLAGS:-} -D warnings"
 unset RUSTUP_TOOLCHAIN
-exec /usr/bin/cargo check -Zbuild-std=std,panic_abort --target aarch64-apple-darwin --target-dir target/macos "${arguments[@]}"
+exec /usr/bin/cargo check -Zbuild-std=std,panic_abort --target aarch64-apple-darwin --target-dir "$target_dir" "${arguments[@]}"

@@ -1,6 +1,8 @@
 //! The walls of the house: who may know whom (ARCHITECTURE.md, "Walls"), read from Cargo's metadata and from the
 //! source's own paths.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

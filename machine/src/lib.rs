@@ -3,7 +3,10 @@
 //! One direction: a [`Source`] gives a [`Sample`], and everything else is derived from samples. A sample is plain data:
 //! it knows neither where it came from nor who shows it.
 
+pub mod derived;
 pub mod hardware;
+pub mod headroom;
+pub mod pressure;
 pub mod processes;
 pub mod sample;
 pub mod source;

@@ -1,10 +1,17 @@
 //! Which processes to watch, and finding them.
 
+use std::collections::HashMap;
+
 use crate::sample::Process;
 
-/// A full search through all processes is made at every so many readings; in between, those found are read again. A
-/// search opens files of every process, which at one a second would be the most that a daemon at rest does.
+/// A search for processes is made at every so many readings; in between, those found are read again.
 const READINGS_PER_SEARCH: u32 = 5;
+/// At every so many searches each process is looked at anew; in between, only those not known yet. Looking at all of
+/// them each time would be the most that a daemon at rest does.
+const SEARCHES_PER_FULL_SEARCH: u32 = 12;
+/// How often a process is looked at before what was seen is believed: one that has only just been forked still goes by
+/// its parent's name.
+const LOOKS_TO_BELIEVE: u32 = 2;
 /// The most processes that one watch reports, the lowest ids first.
 const PROCESSES_PER_WATCH_MAX: usize = 64;
 
@@ -46,7 +53,16 @@ pub trait ProcessTable {
 pub struct Watcher {
     watches: Vec<Watch>,
     found: Vec<Found>,
+    known: HashMap<u32, Known>,
     readings: u32,
+}
+
+/// What is known of a process from earlier searches.
+#[derive(Debug, Default)]
+struct Known {
+    looks: u32,
+    /// The watches whose name it goes by.
+    watches: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -61,8 +77,7 @@ impl Watcher {
     pub fn new(watches: Vec<Watch>) -> Self {
         Self {
             watches,
-            found: Vec::new(),
-            readings: 0,
+            ..Self::default()
         }
     }
 
@@ -91,11 +106,8 @@ impl Watcher {
         processes
     }
 
-    fn search(&self, table: &mut impl ProcessTable) -> Vec<Found> {
-        let by_name = self
-            .watches
-            .iter()
-            .any(|watch| matches!(watch.selector, Selector::Name(_)));
+    fn search(&mut self, table: &mut impl ProcessTable) -> Vec<Found> {
+        let full = (self.readings / READINGS_PER_SEARCH).is_multiple_of(SEARCHES_PER_FULL_SEARCH);
         let by_pid_only = self
             .watches
             .iter()
@@ -106,31 +118,78 @@ impl Watcher {
             table.pids()
         };
         pids.sort_unstable();
-        let names: Vec<(u32, Vec<String>)> = if by_name {
-            pids.iter().map(|&pid| (pid, table.names(pid))).collect()
-        } else {
-            Vec::new()
-        };
+        self.look_at_names(table, &pids, full);
 
         let mut found = Vec::new();
-        for (watch, Watch { selector, .. }) in self.watches.iter().enumerate() {
-            let matching: Vec<u32> = match selector {
+        for (index, watch) in self.watches.iter().enumerate() {
+            let matching: Vec<u32> = match &watch.selector {
                 Selector::Pid(pid) => vec![*pid],
-                Selector::Port(port) => table.listeners(&pids, *port),
-                Selector::Name(name) => names
-                    .iter()
-                    .filter(|(_, names)| goes_by(names, name))
-                    .map(|&(pid, _)| pid)
-                    .collect(),
+                Selector::Port(port) => self.listeners(table, &pids, index, *port, full),
+                Selector::Name(_) => {
+                    let goes_by = |pid: &u32| {
+                        self.known
+                            .get(pid)
+                            .is_some_and(|known| known.watches.contains(&index))
+                    };
+                    pids.iter().copied().filter(goes_by).collect()
+                }
             };
             found.extend(
                 matching
                     .into_iter()
                     .take(PROCESSES_PER_WATCH_MAX)
-                    .map(|pid| Found { pid, watch }),
+                    .map(|pid| Found { pid, watch: index }),
             );
         }
         found
+    }
+
+    fn look_at_names(&mut self, table: &mut impl ProcessTable, pids: &[u32], full: bool) {
+        if !self
+            .watches
+            .iter()
+            .any(|watch| matches!(watch.selector, Selector::Name(_)))
+        {
+            return;
+        }
+        let mut earlier = std::mem::take(&mut self.known);
+        for &pid in pids {
+            let mut known = earlier.remove(&pid).unwrap_or_default();
+            if full || known.looks < LOOKS_TO_BELIEVE {
+                let names = table.names(pid);
+                known.looks += 1;
+                known.watches.clear();
+                let is_meant = |watch: &Watch| matches!(&watch.selector, Selector::Name(name) if goes_by(&names, name));
+                known.watches.extend(
+                    (0..self.watches.len()).filter(|&index| is_meant(&self.watches[index])),
+                );
+            }
+            self.known.insert(pid, known);
+        }
+    }
+
+    /// Those found last time if one still exists: to ask who listens, the kernel walks all its sockets.
+    fn listeners(
+        &self,
+        table: &mut impl ProcessTable,
+        pids: &[u32],
+        watch: usize,
+        port: u16,
+        full: bool,
+    ) -> Vec<u32> {
+        let found = self
+            .found
+            .iter()
+            .filter(|found| found.watch == watch)
+            .map(|found| found.pid);
+        let still: Vec<u32> = found
+            .filter(|pid| pids.binary_search(pid).is_ok())
+            .collect();
+        if full || still.is_empty() {
+            table.listeners(pids, port)
+        } else {
+            still
+        }
     }
 }
 
@@ -145,10 +204,11 @@ fn goes_by(names: &[String], name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Processes by (pid, names, port), and how often all of them were listed.
+    /// Processes by (pid, names, port), how often all were listed, and how often names were asked.
     struct Table {
         rows: Vec<(u32, Vec<&'static str>, u16)>,
         searches: u32,
+        looks: u32,
     }
 
     impl ProcessTable for Table {
@@ -157,6 +217,7 @@ mod tests {
             self.rows.iter().map(|row| row.0).rev().collect()
         }
         fn names(&mut self, pid: u32) -> Vec<String> {
+            self.looks += 1;
             self.rows
                 .iter()
                 .filter(|row| row.0 == pid)
@@ -196,6 +257,7 @@ mod tests {
                 (13, vec!["ollama", "/usr/bin/ollama"], 11434),
             ],
             searches: 0,
+            looks: 0,
         }
     }
 
@@ -261,5 +323,59 @@ mod tests {
             1
         );
         assert_eq!(table.searches, 0);
+    }
+
+    /// Makes the next search and all readings up to the one after it.
+    fn search(watcher: &mut Watcher, table: &mut Table) -> Vec<Process> {
+        for _ in 1..READINGS_PER_SEARCH {
+            watcher.read(table);
+        }
+        watcher.read(table)
+    }
+
+    #[test]
+    fn known_processes_are_not_looked_at_again_until_the_full_search() {
+        let mut watcher = Watcher::new(vec![watch(
+            "server",
+            Selector::Name("mlx_lm.server".to_owned()),
+        )]);
+        let mut table = table();
+        for _ in 0..SEARCHES_PER_FULL_SEARCH {
+            assert_eq!(search(&mut watcher, &mut table).len(), 2);
+        }
+        assert_eq!(table.looks, 4 * LOOKS_TO_BELIEVE);
+        search(&mut watcher, &mut table);
+        assert_eq!(table.looks, 4 * (LOOKS_TO_BELIEVE + 1));
+    }
+
+    #[test]
+    fn a_process_that_becomes_another_program_is_found() {
+        let mut watcher = Watcher::new(vec![watch(
+            "server",
+            Selector::Name("mlx_lm.server".to_owned()),
+        )]);
+        let mut table = table();
+        search(&mut watcher, &mut table);
+        table.rows.push((30, vec!["zsh"], 0));
+        assert_eq!(search(&mut watcher, &mut table).len(), 2);
+        table.rows[4].1 = vec!["mlx_lm.server"];
+        assert_eq!(search(&mut watcher, &mut table).len(), 3);
+    }
+
+    #[test]
+    fn a_port_changes_hands() {
+        let mut watcher = Watcher::new(vec![watch("port", Selector::Port(8080))]);
+        let mut table = table();
+        assert_eq!(seen(&search(&mut watcher, &mut table)), [(10, "port")]);
+        // The old one lives on without the port: seen at the full search.
+        (table.rows[0].2, table.rows[1].2) = (0, 8080);
+        for _ in 1..SEARCHES_PER_FULL_SEARCH {
+            assert_eq!(seen(&search(&mut watcher, &mut table)), [(10, "port")]);
+        }
+        assert_eq!(seen(&search(&mut watcher, &mut table)), [(11, "port")]);
+        // The old one is gone: seen at the next search.
+        table.rows.remove(1);
+        table.rows[0].2 = 8080;
+        assert_eq!(seen(&search(&mut watcher, &mut table)), [(10, "port")]);
     }
 }

@@ -4,6 +4,7 @@
 //! This library is pure arithmetic: no file, clock, network or process. Text goes in, a plan comes out. Which
 //! module stands on which is asserted by a test (`tests/walls.rs`).
 
+pub mod advice;
 pub mod budget;
 pub mod cache;
 pub mod model;

@@ -66,6 +66,17 @@ pub struct Footprint {
     pub peak: Peak,
 }
 
+/// What decides, without limits and speed: cheap enough to try many changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assessment {
+    /// All parameter arrays.
+    pub weights_bytes: u64,
+    /// The expected peak and its interval.
+    pub peak: Estimate,
+    /// The decision.
+    pub outcome: Outcome,
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -95,7 +106,7 @@ impl<'a> Request<'a> {
         cache::check(self.model, &self.workload)?;
         let totals = weights::totals(self.model, self.scheme)?;
         let weights_bytes = totals.all_bytes;
-        let ceilings = budget::ceilings(self.machine, self.backend, self.limits);
+        let ceilings = self.ceilings();
         let dtype = self.scheme.dtype;
         let mut peaks = self.peaks(weights_bytes);
         let peak = peaks.peak(self.workload.context_tokens, self.workload.concurrency);
@@ -146,6 +157,51 @@ impl<'a> Request<'a> {
             rules: Rules::of(self.backend, self.machine),
             workload: self.workload,
         })
+    }
+
+    /// The ceilings of the run.
+    #[must_use]
+    pub fn ceilings(&self) -> Vec<Ceiling> {
+        budget::ceilings(self.machine, self.backend, self.limits)
+    }
+
+    /// Peak and outcome alone.
+    ///
+    /// # Errors
+    /// What mlx-lm refuses.
+    pub fn assess(&self) -> Result<Assessment, PlanError> {
+        cache::check(self.model, &self.workload)?;
+        let weights_bytes = weights::total_bytes(self.model, self.scheme)?;
+        let Workload {
+            context_tokens,
+            concurrency,
+            ..
+        } = self.workload;
+        let peak = self
+            .peaks(weights_bytes)
+            .estimate(context_tokens, concurrency);
+        let outcome = verdict::outcome(peak, weights_bytes, &self.ceilings(), self.margin_bytes);
+        Ok(Assessment {
+            weights_bytes,
+            peak,
+            outcome,
+        })
+    }
+
+    /// The largest workloads that fit; zeros where mlx-lm refuses the quantization.
+    #[must_use]
+    pub fn largest_of_both(&self) -> Largest {
+        match weights::total_bytes(self.model, self.scheme) {
+            Ok(weights_bytes) => self.largest(
+                weights_bytes,
+                &self.ceilings(),
+                &mut self.peaks(weights_bytes),
+            ),
+            Err(_) => Largest {
+                context_tokens: 0,
+                concurrency: 0,
+            },
+        }
     }
 
     /// What a sum over nominal bits alone gives: the figure that planners without scales print.

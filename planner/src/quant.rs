@@ -18,6 +18,8 @@ pub enum Dtype {
     Bf16,
     /// IEEE single.
     F32,
+    /// Bytes that a class packs itself (bitnet); no model is cast to this.
+    U8,
 }
 
 impl Dtype {
@@ -25,6 +27,7 @@ impl Dtype {
     #[must_use]
     pub const fn bytes(self) -> u64 {
         match self {
+            Self::U8 => 1,
             Self::F16 | Self::Bf16 => 2,
             Self::F32 => 4,
         }
@@ -37,6 +40,7 @@ impl Dtype {
             Self::F16 => "fp16",
             Self::Bf16 => "bf16",
             Self::F32 => "fp32",
+            Self::U8 => "uint8",
         }
     }
 }

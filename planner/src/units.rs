@@ -80,10 +80,30 @@ pub fn parse_size(given: &str) -> Result<u64, SizeError> {
     Ok(bytes)
 }
 
+/// Reads a length of time: a whole number with s, m or h; without a unit, seconds. At most 30 days.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn parse_seconds(given: &str) -> Result<u64, String> {
+    let text = given.trim();
+    let (number, scale) = match text.as_bytes().last() {
+        Some(b's') => (&text[..text.len() - 1], 1),
+        Some(b'm') => (&text[..text.len() - 1], 60),
+        Some(b'h') => (&text[..text.len() - 1], 3600),
+        _ => (text, 1),
+    };
+    let seconds = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(scale));
+    seconds.filter(|&s| s <= 30 * 24 * 3600).ok_or_else(|| format!("'{given}' is no length of time: a whole number with s, m or h is expected, such as 30s or 10m, up to 720h"))
+}
+
 /// Bytes as GiB with one decimal: `17.0 GiB`; small ones as MiB: `512 MiB`.
 #[must_use]
 pub fn human(bytes: u64) -> String {
-    if bytes >= GIB {
+    // What would round to 1024 MiB is a GiB.
+    if bytes > GIB - MIB {
         format!("{} GiB", gib(bytes))
     } else {
         format!("{} MiB", bytes.div_ceil(MIB))
@@ -140,6 +160,16 @@ mod tests {
         ] {
             let error = parse_size(bad).expect_err(bad).to_string();
             assert!(error.contains(&format!("'{bad}'")), "{error}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_read() {
+        assert_eq!(parse_seconds("90"), Ok(90));
+        assert_eq!(parse_seconds("10m"), Ok(600));
+        assert_eq!(parse_seconds("2h"), Ok(7200));
+        for bad in ["", "m", "-1s", "1d", "99999999999999999999h", "1.5m", "ä"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
         }
     }
 

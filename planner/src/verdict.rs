@@ -31,6 +31,21 @@ impl Outcome {
             Self::DoesNotFit => "does_not_fit",
         }
     }
+
+    /// The worse of two outcomes.
+    #[must_use]
+    pub fn worse_of(self, other: Self) -> Self {
+        let rank = |outcome| match outcome {
+            Self::Fits => 0,
+            Self::Tight => 1,
+            Self::DoesNotFit => 2,
+        };
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
+    }
 }
 
 /// Why an outcome is what it is.
@@ -60,6 +75,11 @@ pub enum Reason {
         /// The model's own maximum.
         max_context_tokens: u64,
     },
+    /// The machine's memory is under pressure already.
+    UnderPressure {
+        /// Whether the kernel's level is critical rather than warning.
+        critical: bool,
+    },
 }
 
 impl Reason {
@@ -71,6 +91,8 @@ impl Reason {
             Self::HighAboveCeiling { .. } => "high_above_ceiling",
             Self::AboveWarningLine { .. } => "above_mlx_warning_line",
             Self::BeyondModelContext { .. } => "beyond_model_context",
+            Self::UnderPressure { critical: true } => "memory_pressure_critical",
+            Self::UnderPressure { critical: false } => "memory_pressure_warning",
         }
     }
 }

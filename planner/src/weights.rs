@@ -48,6 +48,17 @@ pub enum WeightsError {
         "mlx-lm refuses a mixed recipe for this model: it has no layer named down_proj ('Model does not have expected keys for mixed quant.')"
     )]
     NoDownProj,
+    /// A mixed recipe takes a layer's index from a place in the path where another module has a name.
+    #[error(
+        "mlx-lm refuses a mixed recipe for this model: '{path}' has no layer's index where its layers have one (ValueError: invalid literal for int())"
+    )]
+    NoIndex {
+        /// The array.
+        path: String,
+    },
+    /// The class cannot be quantized.
+    #[error("mlx-lm fails to quantize this model: {0}")]
+    Model(&'static str),
     /// An exception cannot be applied.
     #[error(
         "mlx-lm refuses this quantization: '{path}' is to be packed in groups of {group_size}, but its last dimension {last} does not divide by that"
@@ -171,11 +182,46 @@ fn portions(
     Ok(())
 }
 
-fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
-    if matches!(scheme.quant, Quant::Mixed(_))
-        && !model.tensors.iter().any(|t| t.path.contains("down_proj"))
-    {
+/// Source: mlx-lm 0.32.2 `convert.py`, `mixed_quant_predicate_builder`: the index stands where the first path with
+/// `down_proj` has one, and is taken from every path that is long enough.
+fn check_recipe(model: &Model) -> Result<(), WeightsError> {
+    let Some(down) = model.tensors.iter().find(|t| t.path.contains("down_proj")) else {
         return Err(WeightsError::NoDownProj);
+    };
+    let depth = |t: &Tensor| t.group.map(|g| model.groups[g].prefix.split('.').count());
+    let Some(place) = depth(down) else {
+        return Ok(());
+    };
+    let strays = |t: &&Tensor| {
+        if t.role == Role::Plain || depth(t) == Some(place) {
+            return false;
+        }
+        let prefix = t.group.map(|g| model.groups[g].prefix.split('.'));
+        let part = match prefix {
+            None => module(&t.path).split('.').nth(place),
+            Some(prefix) => prefix
+                .chain(["0"])
+                .chain(module(&t.path).split('.'))
+                .nth(place),
+        };
+        part.is_some_and(|part| part.parse::<u64>().is_err() && part != "*")
+    };
+    match model.tensors.iter().find(strays) {
+        None => Ok(()),
+        Some(tensor) => Err(WeightsError::NoIndex {
+            path: module(&tensor.path).to_owned(),
+        }),
+    }
+}
+
+fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
+    if let Some(why) = model.quant_refused
+        && !matches!(scheme.quant, Quant::Plain(_))
+    {
+        return Err(WeightsError::Model(why));
+    }
+    if matches!(scheme.quant, Quant::Mixed(_)) {
+        check_recipe(model)?;
     }
     Ok(())
 }

@@ -218,6 +218,31 @@ fn a_report_goes_to_the_file_that_is_named() {
 }
 
 #[test]
+fn the_page_stands_alone_and_says_what_the_json_says() {
+    for arguments in [
+        ["--model", "30b", "--quant", "int8"],
+        ["--model", "qwen3-8b", "--quant", "mixed_3_6"],
+    ] {
+        let report = json(&arguments);
+        let page = shvplan(&[&arguments[..], &["--format", "html"]].concat());
+        let page = String::from_utf8(page.stdout).unwrap();
+        for field in ["weights_bytes", "cache_bytes"] {
+            let figure = shvplan::units::grouped(report["footprint"][field].as_u64().unwrap());
+            assert!(page.contains(&figure), "{field} {figure}");
+        }
+        let peak = shvplan::units::human(report["footprint"]["peak_bytes"].as_u64().unwrap());
+        assert!(page.contains(&peak), "{peak}");
+        assert!(page.contains(&format!(
+            "class=\"{}\"",
+            report["verdict"]["outcome"].as_str().unwrap()
+        )));
+        for outside in ["http://", "https://", "<script", "src=", "@import", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+}
+
+#[test]
 fn completions_are_scripts() {
     for shell in ["bash", "zsh", "fish"] {
         let output = shvplan(&["completions", shell]);

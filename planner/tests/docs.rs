@@ -1,8 +1,10 @@
 //! Documents that are generated, so that they cannot drift: `SHV_DOCS=write cargo test -p shvplan --test docs` writes
 //! them, and without it the test compares.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod documents {
-    pub mod baseline;
+    pub(crate) mod baseline;
 }
 
 use std::path::Path;

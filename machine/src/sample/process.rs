@@ -13,7 +13,7 @@ pub struct Process {
     /// The label of the watch that found it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch: Option<String>,
-    /// What it costs the machine: `phys_footprint`; `Pss` + `SwapPss`, or resident + swapped where that is not told.
+    /// What it costs the machine: `phys_footprint` (macOS); resident + swapped, in small processes `Pss` + `SwapPss` (Linux).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub footprint_bytes: Option<u64>,
     /// The largest footprint so far, by the kernel's ledger (macOS) or the largest resident size (`VmHWM`, Linux).

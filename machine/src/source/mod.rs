@@ -3,6 +3,9 @@
 mod error;
 pub mod mach;
 pub mod procfs;
+pub mod replay;
+#[cfg(feature = "component")]
+pub mod temperatures;
 pub mod vm_stat;
 
 pub use error::SourceError;

@@ -63,7 +63,7 @@ impl Source for VmStatText {
 /// Reads a dump. The sample's time is left at 0: the text has none.
 ///
 /// # Errors
-/// [`SourceError::Malformed`] with the line, [`SourceError::Missing`] when there is no header or no free count.
+/// [`SourceError::Malformed`] with the line, [`SourceError::Missing`] when there is no header or no counter.
 pub fn parse(text: &str, origin: &str) -> Result<Sample, SourceError> {
     let mut sample = Sample::default();
     let mut page_size_bytes = None;
@@ -110,6 +110,14 @@ pub fn parse(text: &str, origin: &str) -> Result<Sample, SourceError> {
             ));
         };
         let name = name.trim_matches('"');
+        let is_cut = !text.ends_with('\n') && text.ends_with(line.text) && !value.ends_with('.');
+        if is_cut {
+            return Err(line.malformed(
+                name,
+                value,
+                "a number ended by a full stop; the text seems cut off",
+            ));
+        }
         let number = whole_number(value.strip_suffix('.').unwrap_or(value), name, &line)?;
         let Some(place) = FIELDS.iter().position(|field| field.name == name) else {
             continue;
@@ -133,9 +141,9 @@ pub fn parse(text: &str, origin: &str) -> Result<Sample, SourceError> {
     };
     sample.page_size_bytes =
         Some(page_size_bytes.ok_or_else(|| missing("the header", "the text that vm_stat prints"))?);
-    if sample.memory.free_bytes.is_none() {
+    if !known.contains(&true) {
         return Err(missing(
-            "\"Pages free\"",
+            "every counter",
             "the whole text that vm_stat prints",
         ));
     }
@@ -299,5 +307,4 @@ const FIELDS: &[Field] = &[
 ];
 
 #[cfg(test)]
-#[path = "vm_stat_tests.rs"]
 mod tests;

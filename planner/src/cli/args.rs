@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shvplan::budget::Backend;
 use shvplan::plan::{CONCURRENCY_MAX, CONTEXT_MAX};
-use shvplan::units::parse_size;
+use shvplan::units::{parse_seconds, parse_size};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 fits, 1 does not fit, 2 bad usage or input, 3 tight, 4 unknown architecture.
@@ -28,8 +28,16 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// May I launch it right now? The plan against what is free, as an exit code.
+    Gate(Box<GateArgs>),
     /// One table over models, quantizations and contexts.
     Matrix(Box<MatrixArgs>),
+    /// The best that fits: quantizations of a model, models for a machine, or machines for a model.
+    Solve(Box<SolveArgs>),
+    /// Two models, or two quantizations of one, side by side.
+    Diff(Box<DiffArgs>),
+    /// One model on several machines.
+    Compare(Box<CompareArgs>),
     /// The models that are known by name.
     Models(ListArgs),
     /// The machines that are known by name.
@@ -49,6 +57,13 @@ pub(crate) enum Format {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Text,
+    Json,
+    Html,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     /// A model: 7b, 13b, 30b (LLaMA), a name from `shvplan models`, a directory, or a config.json.
@@ -63,7 +78,7 @@ pub(crate) struct PlanArgs {
     pub(crate) machine: MachineArgs,
     /// Form of the report.
     #[arg(long, value_enum, default_value = "text")]
-    pub(crate) format: Format,
+    pub(crate) format: ReportFormat,
     /// Show every array, layer by layer.
     #[arg(long)]
     pub(crate) explain: bool,
@@ -126,6 +141,49 @@ pub(crate) struct MachineArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct GateArgs {
+    /// A model, as for a plan.
+    #[arg(long, short, value_name = "M", allow_hyphen_values = true)]
+    pub(crate) model: String,
+    /// What its weights are quantized to [default: as stored, else bf16].
+    #[arg(long, short, value_name = "Q", allow_hyphen_values = true)]
+    pub(crate) quant: Option<String>,
+    #[command(flatten)]
+    pub(crate) workload: WorkloadArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// Read the machine's state from a file: what `vm_stat` prints, or a sample as JSON; - is standard input.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "shvd",
+        allow_hyphen_values = true
+    )]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// Ask a running shvd, such as http://127.0.0.1:9464.
+    #[arg(long, value_name = "URL")]
+    pub(crate) shvd: Option<String>,
+    /// A reading older than this counts as none.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_seconds)]
+    pub(crate) max_age: u64,
+    /// Take a reading of any age: for a recorded state.
+    #[arg(long, conflicts_with = "max_age")]
+    pub(crate) any_age: bool,
+    /// Wait until it fits, at most this long.
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+    pub(crate) wait: Option<u64>,
+    /// Print the decision as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Exit 0 when the answer is tight.
+    #[arg(long)]
+    pub(crate) allow_tight: bool,
+    /// Print nothing; the exit code is the answer.
+    #[arg(long, short = 'Q')]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct MatrixArgs {
     /// Models, separated by commas.
     #[arg(
@@ -152,6 +210,84 @@ pub(crate) struct MatrixArgs {
     pub(crate) load: LoadArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+    /// Form of the table.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: TableFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SolveArgs {
+    /// A model; without one, the whole catalog is searched for what runs best on the machine.
+    #[arg(long, short, value_name = "M", allow_hyphen_values = true)]
+    pub(crate) model: Option<String>,
+    /// Search the machines instead, for the smallest that runs the model.
+    #[arg(long, requires = "model")]
+    pub(crate) machines: bool,
+    /// Quantizations to try, separated by commas.
+    #[arg(
+        long,
+        value_name = "Q,…",
+        value_delimiter = ',',
+        default_value = "bf16,int8,mxfp8,int6,int5,int4,mxfp4,mixed_3_6,int3,int2",
+        allow_hyphen_values = true
+    )]
+    pub(crate) quants: Vec<String>,
+    #[command(flatten)]
+    pub(crate) workload: WorkloadArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// Leave out what decodes more slowly than this, in tokens a second.
+    #[arg(long, value_name = "RATE", value_parser = rate, allow_hyphen_values = true)]
+    pub(crate) min_speed: Option<f64>,
+    /// Leave out models with fewer parameters than this, such as 7B.
+    #[arg(long, value_name = "N", value_parser = parameters, allow_hyphen_values = true)]
+    pub(crate) min_parameters: Option<u64>,
+    /// Leave out models of other architectures.
+    #[arg(long, value_name = "MODEL_TYPE")]
+    pub(crate) architecture: Option<String>,
+    /// Show every candidate that fits, not only those that no other beats in everything.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Form of the table.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: TableFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// A model, with a quantization after an @, such as 30b@int4.
+    #[arg(value_name = "A[@Q]")]
+    pub(crate) left: String,
+    /// Another, such as 30b@int8.
+    #[arg(value_name = "B[@Q]")]
+    pub(crate) right: String,
+    #[command(flatten)]
+    pub(crate) workload: WorkloadArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// Form of the table.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: TableFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// A model.
+    #[arg(long, short, value_name = "M", allow_hyphen_values = true)]
+    pub(crate) model: String,
+    /// What its weights are quantized to [default: bf16].
+    #[arg(long, short, value_name = "Q", allow_hyphen_values = true)]
+    pub(crate) quant: Option<String>,
+    /// Machines, separated by commas; without it, all that are known.
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    pub(crate) machines: Vec<String>,
+    #[command(flatten)]
+    pub(crate) workload: WorkloadArgs,
     /// Form of the table.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: TableFormat,
@@ -201,6 +337,32 @@ fn wired_limit(text: &str) -> Result<u64, String> {
 
 fn size(text: &str) -> Result<u64, String> {
     parse_size(text).map_err(|e| e.to_string())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text
+        .parse::<f64>()
+        .ok()
+        .filter(|r| r.is_finite() && *r >= 0.0);
+    rate.ok_or_else(|| "a number of tokens a second is expected".to_owned())
+}
+
+fn parameters(text: &str) -> Result<u64, String> {
+    let lower = text.to_ascii_lowercase();
+    let (number, scale) = match lower.strip_suffix('b') {
+        Some(number) => (number, 1e9),
+        None => lower
+            .strip_suffix('m')
+            .map_or((lower.as_str(), 1.0), |number| (number, 1e6)),
+    };
+    let count = number
+        .parse::<f64>()
+        .ok()
+        .map(|n| n * scale)
+        .filter(|n| (0.0..1e18).contains(n));
+    count
+        .map(|n| n as u64)
+        .ok_or_else(|| "a number of parameters is expected, such as 7B".to_owned())
 }
 
 fn backend(text: &str) -> Result<Backend, String> {

@@ -1,11 +1,17 @@
 //! The command line: flags as typed (`args`), resolved to ready objects (`resolve`), one file a command.
 
 mod args;
+mod candidate;
+mod compare;
+mod diff;
+mod gate;
 mod list;
 mod matrix;
 mod out;
 mod plan;
+mod reading;
 mod resolve;
+mod solve;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -84,7 +90,11 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<Ending, Failure> {
     match cli.command {
         None => plan::run(&cli.plan),
+        Some(Command::Gate(args)) => gate::run(&args),
         Some(Command::Matrix(args)) => matrix::run(&args),
+        Some(Command::Solve(args)) => solve::run(&args),
+        Some(Command::Diff(args)) => diff::run(&args),
+        Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Models(args)) => list::models(&args),
         Some(Command::Machines(args)) => list::machines(&args),
         Some(Command::Schema) => {

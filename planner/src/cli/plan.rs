@@ -1,9 +1,10 @@
 //! `shvplan --model M …`: one plan.
 
+use shvplan::advice;
 use shvplan::plan::Request;
 use shvplan::report::{self, Report};
 
-use super::args::{Format, PlanArgs};
+use super::args::{PlanArgs, ReportFormat};
 use super::resolve::{self, Found};
 use super::{Ending, Failure, out};
 
@@ -22,7 +23,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Ending, Failure> {
             why,
         } => {
             out::complain(&why);
-            if args.format == Format::Json {
+            if args.format == ReportFormat::Json {
                 out::deliver(&report::json::render_unknown(&subject, &architecture), file)?;
             }
             return Ok(Ending::Unknown);
@@ -40,16 +41,34 @@ pub(super) fn run(args: &PlanArgs) -> Result<Ending, Failure> {
     };
     let refused = |e| Failure::about(&subject.source, e);
     let plan = request.plan().map_err(refused)?;
+    let counsel = advice::advise(&request);
     let report = Report {
+        counsel: &counsel,
         subject: &subject,
         request: &request,
         plan: &plan,
         explain: args.explain,
     };
     let text = match args.format {
-        Format::Text => report::text::render(&report, out::colour(file.is_some())),
-        Format::Json => report::json::render(&report),
+        ReportFormat::Text => report::text::render(&report, out::colour(file.is_some())),
+        ReportFormat::Json => report::json::render(&report),
+        ReportFormat::Html => report::html::render(&report, &command_line()),
     };
     out::deliver(&text.map_err(refused)?, file)?;
     Ok(Ending::of(plan.verdict.outcome, args.allow_tight))
+}
+
+/// The command line as it was typed, for the report's foot.
+fn command_line() -> String {
+    let words = std::env::args().skip(1).map(|word| {
+        if word.contains(char::is_whitespace) {
+            format!("'{word}'")
+        } else {
+            word
+        }
+    });
+    std::iter::once("shvplan".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

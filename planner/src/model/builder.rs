@@ -16,6 +16,7 @@ const ELEMENTS_MAX: u64 = 1 << 60;
 pub struct Builder {
     model: Model,
     current: Option<usize>,
+    root: &'static str,
     elements: u64,
     error: Option<ConfigError>,
     /// Part of a head that positions rotate, where the description says.
@@ -35,6 +36,11 @@ impl Weight<'_> {
     /// The family's predicate leaves it alone.
     pub fn keep(self) {
         self.0.policy = Policy::Keep;
+    }
+
+    /// The family's predicate says this of it.
+    pub fn policy(self, policy: Policy) {
+        self.0.policy = policy;
     }
 
     /// A token reads only the rows of chosen experts.
@@ -76,11 +82,13 @@ impl Builder {
                 groups: Vec::new(),
                 tensors: Vec::with_capacity(32),
                 kv_quant: KvQuantSupport::Yes,
+                quant_refused: None,
                 honours_max_kv_size: true,
                 traits: Vec::new(),
                 order: Order::default(),
             },
             current: None,
+            root: "",
             elements: 0,
             error: None,
             rotated: rotated(config),
@@ -95,6 +103,16 @@ impl Builder {
     /// What mlx-lm does when asked to quantize the caches.
     pub fn kv_quant(&mut self, support: KvQuantSupport) {
         self.model.kv_quant = support;
+    }
+
+    /// mlx-lm fails to quantize the class, for this reason.
+    pub fn refuse_quant(&mut self, why: &'static str) {
+        self.model.quant_refused = Some(why);
+    }
+
+    /// The whole model stands under `root` (`language_model.`), as in the wrappers of vision-language models.
+    pub fn root(&mut self, root: &'static str) {
+        self.root = root;
     }
 
     /// Keeps the first error.
@@ -125,6 +143,10 @@ impl Builder {
             });
             Shape::new(&[0])
         };
+        let path = match (self.current, self.root) {
+            (Some(_), _) | (None, "") => path,
+            (None, root) => Cow::Owned(format!("{root}{path}")),
+        };
         let index = self.model.tensors.len();
         self.model.tensors.push(Tensor {
             path,
@@ -139,13 +161,7 @@ impl Builder {
     }
 
     /// `nn.Linear(input, output, bias)`: weight (output, input) and, with `bias`, (output).
-    pub fn linear(
-        &mut self,
-        path: &'static str,
-        output: u64,
-        input: u64,
-        bias: bool,
-    ) -> Weight<'_> {
+    pub fn linear(&mut self, path: &str, output: u64, input: u64, bias: bool) -> Weight<'_> {
         if bias {
             self.push(
                 Cow::Owned(format!("{path}.bias")),
@@ -192,13 +208,7 @@ impl Builder {
     }
 
     /// `MultiLinear(input, output, heads)`: weight (heads, output, input).
-    pub fn multi_linear(
-        &mut self,
-        path: &'static str,
-        heads: u64,
-        output: u64,
-        input: u64,
-    ) -> Weight<'_> {
+    pub fn multi_linear(&mut self, path: &str, heads: u64, output: u64, input: u64) -> Weight<'_> {
         Weight(self.push(
             Cow::Owned(format!("{path}.weight")),
             &[heads, output, input],
@@ -208,7 +218,7 @@ impl Builder {
     }
 
     /// `nn.Embedding(rows, width)`.
-    pub fn embedding(&mut self, path: &'static str, rows: u64, width: u64) {
+    pub fn embedding(&mut self, path: &str, rows: u64, width: u64) {
         self.push(
             Cow::Owned(format!("{path}.weight")),
             &[rows, width],
@@ -218,7 +228,7 @@ impl Builder {
     }
 
     /// The token embedding, which is the output head too when `tied`.
-    pub fn embed_tokens(&mut self, path: &'static str, tied: bool) {
+    pub fn embed_tokens(&mut self, path: &str, tied: bool) {
         let (vocab, hidden) = (self.model.vocab, self.model.hidden);
         let reads = if tied { Reads::Tied } else { Reads::Row };
         self.push(
@@ -230,7 +240,7 @@ impl Builder {
     }
 
     /// The output head, unless it is tied to the embedding.
-    pub fn lm_head(&mut self, path: &'static str, tied: bool, bias: bool) {
+    pub fn lm_head(&mut self, path: &str, tied: bool, bias: bool) {
         if !tied {
             let (vocab, hidden) = (self.model.vocab, self.model.hidden);
             self.linear(path, vocab, hidden, bias);
@@ -238,7 +248,7 @@ impl Builder {
     }
 
     /// `nn.RMSNorm(width)`: a weight.
-    pub fn norm(&mut self, path: &'static str, width: u64) {
+    pub fn norm(&mut self, path: &str, width: u64) {
         self.push(
             Cow::Owned(format!("{path}.weight")),
             &[width],
@@ -248,7 +258,7 @@ impl Builder {
     }
 
     /// `nn.LayerNorm(width, bias=True)`: a weight and a bias.
-    pub fn layer_norm(&mut self, path: &'static str, width: u64) {
+    pub fn layer_norm(&mut self, path: &str, width: u64) {
         self.norm(path, width);
         self.push(
             Cow::Owned(format!("{path}.bias")),
@@ -276,6 +286,21 @@ impl Builder {
         prefix: &'static str,
         count: u64,
         kind: impl Fn(u64) -> K,
+        each: impl FnMut(&mut Self, K),
+    ) {
+        let before = self.model.layer_count;
+        self.layers_among(prefix, count, count, kind, each);
+        self.model.layer_count = before + count;
+    }
+
+    /// The same for one of several lists of layers, the model's own being `total`: a mixed recipe takes the index from
+    /// the list, but its eighths from the total.
+    pub fn layers_among<K: PartialEq + Copy>(
+        &mut self,
+        prefix: &'static str,
+        count: u64,
+        total: u64,
+        kind: impl Fn(u64) -> K,
         mut each: impl FnMut(&mut Self, K),
     ) {
         let mut kinds: Vec<(K, usize)> = Vec::new();
@@ -288,7 +313,10 @@ impl Builder {
             let group = known.unwrap_or_else(|| {
                 kinds.push((k, self.model.groups.len()));
                 self.model.groups.push(LayerGroup {
-                    prefix,
+                    prefix: match self.root {
+                        "" => Cow::Borrowed(prefix),
+                        root => Cow::Owned(format!("{root}{prefix}")),
+                    },
                     layers: Vec::new(),
                     favoured: 0,
                     mixers: Vec::new(),
@@ -299,13 +327,23 @@ impl Builder {
             });
             let group = &mut self.model.groups[group];
             group.layers.push(index as u32);
-            group.favoured += u64::from(Recipe::favours(index, count));
+            group.favoured += u64::from(Recipe::favours(index, total));
         }
-        self.model.layer_count += count;
+        self.model.layer_count = total;
         for (k, group) in kinds {
             self.current = Some(group);
             each(self, k);
             self.current = None;
+        }
+    }
+
+    /// The family's predicate says `policy` of the modules whose path ends so, among those listed until now.
+    pub fn predicate(&mut self, ends: &[&str], policy: Policy) {
+        for tensor in &mut self.model.tensors {
+            let module = tensor.path.strip_suffix(".weight");
+            if module.is_some_and(|module| ends.iter().any(|end| module.ends_with(end))) {
+                tensor.policy = policy;
+            }
         }
     }
 

@@ -110,6 +110,12 @@ impl<'a> Config<'a> {
         self.map.contains_key(field)
     }
 
+    /// Whether there is any field.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        !self.map.is_empty()
+    }
+
     /// An error about a field's value.
     #[must_use]
     pub fn invalid(&self, field: &str, expected: impl Into<String>) -> ConfigError {
@@ -233,15 +239,44 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// A truth value with the default of the model class.
+    /// A truth value with the default of the model class. Null is false, as to Python, and not the default.
     ///
     /// # Errors
     /// When it is there and neither true nor false.
     pub fn flag_or(&self, field: &str, default: bool) -> Result<bool, ConfigError> {
-        match self.get(field) {
+        match self.map.get(field) {
             None => Ok(default),
+            Some(Value::Null) => Ok(false),
             Some(Value::Bool(b)) => Ok(*b),
             Some(_) => Err(self.invalid(field, "true or false is expected")),
+        }
+    }
+
+    /// A truth value that must be there.
+    ///
+    /// # Errors
+    /// When it is missing, or neither true nor false.
+    pub fn flag(&self, field: &str) -> Result<bool, ConfigError> {
+        if !self.has(field) {
+            return Err(ConfigError::Missing {
+                field: self.path(field),
+                expected: "true or false is expected",
+            });
+        }
+        self.flag_or(field, false)
+    }
+
+    /// Fields that the model class takes without a default, though no size depends on them.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn needs(&self, fields: &[&str]) -> Result<(), ConfigError> {
+        match fields.iter().find(|field| !self.has(field)) {
+            None => Ok(()),
+            Some(field) => Err(ConfigError::Missing {
+                field: self.path(field),
+                expected: "the model class has no default for it",
+            }),
         }
     }
 

@@ -270,7 +270,7 @@ pub enum FeedForward {
 #[derive(Debug, Clone)]
 pub struct LayerGroup {
     /// Module path of the list they stand in (`model.layers`).
-    pub prefix: &'static str,
+    pub prefix: Cow<'static, str>,
     /// Their indices in it, rising.
     pub layers: Vec<u32>,
     /// How many of them a mixed recipe favours.
@@ -325,6 +325,8 @@ pub struct Model {
     pub tensors: Vec<Tensor>,
     /// KV quantization.
     pub kv_quant: KvQuantSupport,
+    /// Why mlx-lm cannot quantize the weights, where it cannot.
+    pub quant_refused: Option<&'static str>,
     /// Whether `--max-kv-size` has an effect (the class has no `make_cache` of its own).
     pub honours_max_kv_size: bool,
     /// What is particular in each of `groups`.

@@ -78,7 +78,7 @@ mod tests {
 
     fn group(layers: Vec<u32>, keeps: bool) -> LayerGroup {
         LayerGroup {
-            prefix: "layers",
+            prefix: "layers".into(),
             layers,
             favoured: 0,
             mixers: Vec::new(),

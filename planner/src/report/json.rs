@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Report, Subject, nominal};
+use crate::advice::{Advice, Rejected};
 use crate::plan::PlanError;
 use crate::speed::Rate;
 use crate::timeline::Phase;
@@ -27,6 +28,25 @@ struct Document<'a> {
     verdict: VerdictPart,
     limits: LimitsPart,
     speed: SpeedPart,
+    /// Changes that make it fit, each planned again, cheapest first.
+    advice: Vec<AdvicePart>,
+    /// Changes that people try and that would not help here.
+    rejected_changes: Vec<String>,
+}
+
+/// A change that works.
+#[derive(Serialize, JsonSchema)]
+struct AdvicePart {
+    /// The change, as a sentence.
+    change: String,
+    /// The change, as flags of shvplan.
+    flags: String,
+    /// Expected peak before less expected peak after.
+    saves_bytes: i64,
+    /// The outcome with it.
+    outcome_after: &'static str,
+    /// What it costs.
+    cost: &'static str,
 }
 
 /// The model.
@@ -224,6 +244,18 @@ impl From<Rate> for RatePart {
     }
 }
 
+impl From<&Advice> for AdvicePart {
+    fn from(advice: &Advice) -> Self {
+        Self {
+            change: advice.change.sentence(),
+            flags: advice.change.flags(),
+            saves_bytes: advice.saves_bytes,
+            outcome_after: advice.outcome_after.name(),
+            cost: advice.cost.phrase(),
+        }
+    }
+}
+
 impl From<Reason> for ReasonPart {
     fn from(reason: Reason) -> Self {
         let code = reason.code();
@@ -244,6 +276,10 @@ impl From<Reason> for ReasonPart {
             Reason::AboveWarningLine { line_bytes } => Self {
                 code,
                 line_bytes: Some(line_bytes),
+                ..Self::default()
+            },
+            Reason::UnderPressure { .. } => Self {
+                code,
                 ..Self::default()
             },
             Reason::BeyondModelContext { max_context_tokens } => Self {
@@ -377,6 +413,13 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
             prefill_tokens_per_second: plan.speed.prefill.into(),
             bound_by: plan.speed.bound_by.name(),
         },
+        advice: report.counsel.advice.iter().map(AdvicePart::from).collect(),
+        rejected_changes: report
+            .counsel
+            .rejected
+            .iter()
+            .map(Rejected::sentence)
+            .collect(),
     };
     Ok(pretty(&document))
 }

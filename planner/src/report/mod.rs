@@ -1,9 +1,11 @@
 //! How an answer is shown: one file a format.
 
+pub mod html;
 pub mod json;
 pub mod table;
 pub mod text;
 
+use crate::advice::Counsel;
 use crate::model::Model;
 use crate::plan::{Plan, Request};
 use crate::quant::{Packing, Quant};
@@ -28,6 +30,8 @@ pub struct Report<'a> {
     pub request: &'a Request<'a>,
     /// The answer.
     pub plan: &'a Plan,
+    /// What to change, and what not to.
+    pub counsel: &'a Counsel,
     /// Whether the ledger, layer by layer, is wanted.
     pub explain: bool,
 }

@@ -276,6 +276,27 @@ fn figures(out: &mut String, report: &Report<'_>) {
     for assumption in peak.assumptions.iter() {
         row(out, "note", assumption.sentence());
     }
+    for (i, advice) in report.counsel.advice.iter().take(5).enumerate() {
+        let fits = if advice.outcome_after == Outcome::Fits {
+            "fits"
+        } else {
+            "tight"
+        };
+        let saves = if advice.saves_bytes > 0 {
+            format!(", saves {}", human(advice.saves_bytes.unsigned_abs()))
+        } else {
+            String::new()
+        };
+        let sentence = advice.change.sentence();
+        row(
+            out,
+            if i == 0 { "change" } else { "or" },
+            &format!("{sentence}: {fits}{saves}; {}", advice.cost.phrase()),
+        );
+    }
+    for rejected in &report.counsel.rejected {
+        row(out, "not", &rejected.sentence());
+    }
     if !request.machine.working_set_exact {
         row(
             out,
@@ -345,6 +366,10 @@ pub fn sentence(reason: Reason) -> String {
                 "the weights are above 90 % of the working set ({}), where mlx-lm warns that generation may be slow",
                 human(line_bytes)
             )
+        }
+        Reason::UnderPressure { critical } => {
+            let level = if critical { "critical" } else { "warning" };
+            format!("the machine's memory pressure is at the level {level} already")
         }
         Reason::BeyondModelContext { max_context_tokens } => {
             format!(

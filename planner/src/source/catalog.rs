@@ -1,6 +1,7 @@
 //! The models that are known by name: public config.json files, shipped with the program.
 
 use super::json::{self, JsonError, Limits};
+use crate::model::{Model, families};
 use crate::names;
 use serde_json::Value;
 
@@ -129,6 +130,18 @@ impl Entry {
         json::parse(self.text.as_bytes(), Limits::CONFIG)
     }
 
+    /// The model it builds, if its `model_type` is `architecture`.
+    #[must_use]
+    pub fn model_of(&self, architecture: &str) -> Option<Model> {
+        // Looking for the name first spares parsing most of the catalog.
+        if !self.text.contains(architecture) {
+            return None;
+        }
+        let description = self.description().ok()?;
+        let same = description.get("model_type").and_then(Value::as_str) == Some(architecture);
+        same.then(|| families::build(&description).ok()).flatten()
+    }
+
     fn answers_to(&self, name: &str) -> bool {
         self.name == name || self.aliases.split_whitespace().any(|alias| alias == name)
     }
@@ -153,7 +166,6 @@ pub fn close_to(name: &str) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::families;
 
     #[test]
     fn names_and_aliases_find_their_model() {

@@ -106,7 +106,9 @@ impl Checkpoint {
         mut tensors: Vec<StoredTensor>,
         format: Option<String>,
     ) -> Result<Self, CheckpointError> {
-        tensors.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+        if !tensors.is_sorted_by(|left, right| left.name < right.name) {
+            tensors.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+        }
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(CheckpointError::DuplicateTensor {
                 name: pair[0].name.clone(),

@@ -98,7 +98,7 @@ const SPEEDS: &[(&str, &str, f64, f64)] = &[
     ("30b", "LLaMA 30B", 12.0, 20.0),
 ];
 
-pub fn text() -> String {
+pub(crate) fn text() -> String {
     let mut out = String::from(HEAD);
     for (name, title, quant, stated, why) in WEIGHTS {
         let plan = Case::new(name, quant).plan(None);

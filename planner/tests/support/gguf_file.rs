@@ -1,5 +1,7 @@
 //! Builds GGUF files byte by byte, well-formed or not.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 /// A file under construction: keys and tensors in the order they are added.
 pub(crate) struct GgufFile {
     pub(crate) version: u32,

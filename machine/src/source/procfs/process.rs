@@ -1,7 +1,9 @@
 //! Processes on Linux.
 //!
-//! What a process costs is its proportional share of its pages (`Pss`), swapped ones included: `smaps_rollup` tells it
-//! for processes of the same user. For others there is what `status` tells anyone, resident plus swapped.
+//! What a process costs is its resident memory and what of it was swapped out, as `status` tells anyone. In a small
+//! process much of that is shared libraries, so there its proportional share is taken (`Pss` + `SwapPss` of
+//! `smaps_rollup`, which the kernel tells the same user). In a large one they do not matter, and asking would: the kernel
+//! walks every page with the process's memory map locked, 20 ms for a GiB of 4 KiB pages.
 
 use std::path::Path;
 
@@ -12,6 +14,9 @@ use crate::sample::Process;
 
 /// How many arguments are of use for recognising a program.
 const ARGUMENTS_MAX: usize = 3;
+
+/// The resident size up to which the proportional share is asked for.
+const PROPORTIONAL_BYTES_MAX: u64 = 64 << 20;
 
 /// The process table below a `proc` directory.
 pub(super) struct Table<'proc> {
@@ -76,26 +81,37 @@ pub(super) fn read(directory: &Path) -> Option<Process> {
         .find_map(|line| line.strip_prefix("Name:"))?
         .trim()
         .to_owned();
-    let rollup = Fields {
-        text: text(directory, "smaps_rollup").unwrap_or_default(),
-        directory,
-    };
     let resident_bytes = status.bytes("VmRSS");
     let swapped = status.bytes("VmSwap");
-    let proportional = rollup
-        .bytes("Pss")
-        .map(|pss| pss.saturating_add(rollup.bytes("SwapPss").unwrap_or(0)));
+    let is_small = resident_bytes.is_some_and(|bytes| bytes <= PROPORTIONAL_BYTES_MAX);
+    let share = if is_small {
+        proportional_bytes(directory)
+    } else {
+        None
+    };
     let resident_and_swapped =
         || resident_bytes.map(|rss| rss.saturating_add(swapped.unwrap_or(0)));
     Some(Process {
         pid,
         name,
         watch: None,
-        footprint_bytes: proportional.or_else(resident_and_swapped),
+        footprint_bytes: share.or_else(resident_and_swapped),
         peak_footprint_bytes: status.bytes("VmHWM"),
         resident_bytes,
         compressed_bytes: swapped,
     })
+}
+
+fn proportional_bytes(directory: &Path) -> Option<u64> {
+    let rollup = Fields {
+        text: text(directory, "smaps_rollup")?,
+        directory,
+    };
+    Some(
+        rollup
+            .bytes("Pss")?
+            .saturating_add(rollup.bytes("SwapPss").unwrap_or(0)),
+    )
 }
 
 fn text(directory: &Path, name: &str) -> Option<String> {

@@ -86,7 +86,8 @@ fn a_recorded_machine_is_read_whole() {
     let own = sample.own_process.unwrap();
     assert_eq!(
         (own.pid, own.name.as_str(), own.footprint_bytes),
-        (77, "shvd", Some(7000 * KIB))
+        (77, "shvd", Some(7060 * KIB)),
+        "proportional share, swapped share included"
     );
     let [module, script] = &sample.processes[..] else {
         panic!("{:?}", sample.processes)
@@ -97,13 +98,13 @@ fn a_recorded_machine_is_read_whole() {
     );
     assert_eq!(
         module.footprint_bytes,
-        Some(3_900_060 * KIB),
-        "proportional share, swapped share included"
+        Some(4_000_100 * KIB),
+        "resident and swapped in a large process"
     );
     assert_eq!(module.peak_footprint_bytes, Some(5_000_000 * KIB));
     assert_eq!(
         script.footprint_bytes,
-        Some(205_000 * KIB),
+        Some(25_000 * KIB),
         "resident and swapped where no share is told"
     );
 }

@@ -5,20 +5,145 @@ use serde_json::Value;
 use super::{Config, ConfigError, Model};
 use crate::quant::Dtype;
 
+mod cohere;
+mod deepseek;
+mod exaone;
+mod gemma;
+mod gemma3n;
+mod gemma4;
+mod glm;
+mod gpt;
+mod latent_dense;
 mod llama;
-mod qwen2;
-mod qwen3;
+mod llama4;
+mod llama_like;
+mod longcat;
+mod loops;
+mod moe_grouped;
+mod moe_softmax;
+mod moe_windowed;
+mod muse_spark;
+mod olmo;
+mod phi;
+mod qwen;
+mod rare;
+mod stablelm;
+mod uneven;
+mod windowed;
 
 type Build = fn(&Config<'_>) -> Result<Model, ConfigError>;
 
 /// `model_type` as config.json has it, and what builds it. Aliases follow mlx-lm 0.32.2 `utils.py`, MODEL_REMAPPING.
 const FAMILIES: &[(&str, Build)] = &[
-    ("iquestcoder", llama::build),
-    ("llama", llama::build),
-    ("mistral", llama::build),
-    ("qwen2", qwen2::build),
-    ("qwen3", qwen3::build),
-    ("xverse", llama::build),
+    ("Klear", moe_softmax::Klear),
+    ("afm7", rare::afm7),
+    ("afmoe", moe_windowed::afmoe),
+    ("apertus", llama_like::apertus),
+    ("bailing_moe", moe_grouped::bailing_moe),
+    ("bitnet", rare::bitnet),
+    ("cohere", cohere::cohere),
+    ("cohere2", cohere::cohere2),
+    ("dbrx", moe_grouped::dbrx),
+    ("deepseek", deepseek::deepseek),
+    ("deepseek_v2", deepseek::deepseek_v2),
+    ("deepseek_v3", deepseek::deepseek_v3),
+    ("deepseek_v32", deepseek::deepseek_v32),
+    ("dots1", moe_grouped::dots1),
+    ("ernie4_5", llama_like::ernie4_5),
+    ("ernie4_5_moe", moe_grouped::ernie4_5_moe),
+    ("exaone", exaone::exaone),
+    ("exaone4", exaone::exaone4),
+    ("exaone_moe", moe_windowed::exaone_moe),
+    ("gemma", gemma::gemma),
+    ("gemma2", gemma::gemma2),
+    ("gemma3", gemma::gemma3),
+    ("gemma3_text", gemma::gemma3_text),
+    ("gemma3n", gemma3n::build),
+    ("gemma4", gemma4::gemma4),
+    ("gemma4_text", gemma4::gemma4_text),
+    ("gemma4_unified", gemma4::gemma4),
+    ("glm", glm::glm),
+    ("glm4", glm::glm4),
+    ("glm4_moe", moe_grouped::glm4_moe),
+    ("glm4_moe_lite", deepseek::glm4_moe_lite),
+    ("glm_moe_dsa", deepseek::glm_moe_dsa),
+    ("gpt2", gpt::gpt2),
+    ("gpt_bigcode", gpt::gpt_bigcode),
+    ("gpt_neox", gpt::gpt_neox),
+    ("gpt_oss", moe_windowed::gpt_oss),
+    ("gptj", gpt::gptj),
+    ("granite", llama_like::granite),
+    ("granitemoe", moe_softmax::granitemoe),
+    ("helium", llama_like::helium),
+    ("hunyuan", moe_grouped::hunyuan),
+    ("hunyuan_v1_dense", llama_like::hunyuan_v1_dense),
+    ("internlm2", llama_like::internlm2),
+    ("internlm3", llama_like::internlm3),
+    ("iquestcoder", llama::llama),
+    ("iquestloopcoder", loops::iquestloopcoder),
+    ("joyai_llm_flash", deepseek::deepseek_v3),
+    ("kimi_k2", deepseek::deepseek_v3),
+    ("kimi_k25", deepseek::kimi_k25),
+    ("kimi_vl", deepseek::kimi_vl),
+    ("laguna", moe_windowed::laguna),
+    ("lille-130m", rare::lille),
+    ("llama", llama::llama),
+    ("llama4", llama4::llama4),
+    ("llama4_text", llama4::llama4_text),
+    ("llava", llama::mistral3),
+    ("longcat_flash", longcat::longcat_flash),
+    ("mellum", windowed::mellum),
+    ("mimo", llama_like::mimo),
+    ("mimo_v2_flash", moe_windowed::mimo_v2_flash),
+    ("minicpm", llama_like::minicpm),
+    ("minicpm3", latent_dense::minicpm3),
+    ("minimax", moe_softmax::minimax),
+    ("minimax_m2", moe_softmax::minimax),
+    ("ministral3", llama::ministral3),
+    ("mistral", llama::llama),
+    ("mistral3", llama::mistral3),
+    ("mistral4", deepseek::mistral4),
+    ("mixtral", moe_softmax::mixtral),
+    ("muse_glimmer", windowed::muse_glimmer),
+    ("muse_spark", muse_spark::build),
+    ("nanbeige", loops::nanbeige),
+    ("nanochat", rare::nanochat),
+    ("nemotron", llama_like::nemotron),
+    ("nemotron-nas", uneven::nemotron_nas),
+    ("olmo", olmo::olmo),
+    ("olmo2", olmo::olmo2),
+    ("olmo3", olmo::olmo3),
+    ("olmoe", moe_softmax::olmoe),
+    ("openelm", uneven::openelm),
+    ("phi", phi::phi),
+    ("phi-msft", rare::phixtral),
+    ("phi3", phi::phi3),
+    ("phi3small", phi::phi3small),
+    ("phimoe", moe_softmax::phimoe),
+    ("phixtral", rare::phixtral),
+    ("pixtral", llama::pixtral),
+    ("plamo", llama_like::plamo),
+    ("plamo3", windowed::plamo3),
+    ("qwen", qwen::qwen),
+    ("qwen2", qwen::qwen2),
+    ("qwen2_5_vl", qwen::qwen2_vl),
+    ("qwen2_moe", moe_softmax::qwen2_moe),
+    ("qwen2_vl", qwen::qwen2_vl),
+    ("qwen3", qwen::qwen3),
+    ("qwen3_moe", moe_softmax::qwen3_moe),
+    ("qwen3_vl", qwen::qwen3_vl),
+    ("qwen3_vl_moe", moe_softmax::qwen3_vl_moe),
+    ("seed_oss", llama_like::seed_oss),
+    ("smollm3", llama::smollm3),
+    ("solar_open", moe_grouped::solar_open),
+    ("spark2_5", windowed::spark2_5),
+    ("stablelm", stablelm::build),
+    ("starcoder2", gpt::starcoder2),
+    ("step3p5", moe_windowed::step3p5),
+    ("talkie", rare::talkie),
+    ("telechat3", llama_like::telechat3),
+    ("xverse", llama::llama),
+    ("youtu_llm", latent_dense::youtu_llm),
 ];
 
 /// The architectures that are known, in order.
@@ -45,6 +170,10 @@ pub fn build(description: &Value) -> Result<Model, ConfigError> {
         });
     };
     let mut model = build(&config)?;
+    // A wrapper's text part has a model_type of its own.
+    if model.architecture != model_type {
+        model_type.clone_into(&mut model.architecture);
+    }
     if let Some(dtype) = source_dtype(&config)? {
         model.dtype = dtype;
     }

@@ -4,10 +4,10 @@ use super::*;
 use crate::sample::PressureLevel;
 
 const PAGE: u64 = 16384;
-const TAGS: &str = include_str!("../../tests/data/vm_stat/tags-48gb.txt");
-const PLAIN: &str = include_str!("../../tests/data/vm_stat/plain-8gb-swapped.txt");
-const SHORT: &str = include_str!("../../tests/data/vm_stat/seven-lines-swapping.txt");
-const OLD: &str = include_str!("../../tests/data/vm_stat/old-4096.txt");
+const TAGS: &str = include_str!("../../../tests/data/vm_stat/tags-48gb.txt");
+const PLAIN: &str = include_str!("../../../tests/data/vm_stat/plain-8gb-swapped.txt");
+const SHORT: &str = include_str!("../../../tests/data/vm_stat/seven-lines-swapping.txt");
+const OLD: &str = include_str!("../../../tests/data/vm_stat/old-4096.txt");
 
 fn read(text: &str) -> Sample {
     parse(text, "dump").unwrap()
@@ -42,6 +42,13 @@ fn reads_every_kind_of_dump() {
     assert_eq!(short.pressure.level, Some(PressureLevel::Normal));
     assert_eq!(short.swap.total_bytes, Some(12_800 << 20));
     assert_eq!(short.swap.used_bytes, Some(12_527_798_845));
+
+    let without_free = PLAIN
+        .lines()
+        .filter(|line| !line.starts_with("Pages free"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_eq!(read(&without_free).memory.free_bytes, None);
 
     let old = read(OLD);
     assert_eq!(old.memory.free_bytes, Some(512_041 * 4096));
@@ -97,9 +104,12 @@ fn errors_name_the_line_the_field_and_what_is_accepted() {
         "dump.txt, line 1: page size: found \"(page size of 16383 bytes)\", expected (page size of N bytes), \
          N a power of two from 1024 to 1048576"
     );
+    let header_only = parse(PLAIN.lines().next().unwrap(), "dump.txt")
+        .unwrap_err()
+        .to_string();
     assert_eq!(
-        refusal(free, ""),
-        "dump.txt: \"Pages free\" is missing; expected the whole text that vm_stat prints"
+        header_only,
+        "dump.txt: every counter is missing; expected the whole text that vm_stat prints"
     );
     assert!(refusal("Mach Virtual", "Mock Virtual").starts_with("dump.txt, line 1: "));
     assert_eq!(
@@ -124,11 +134,20 @@ fn errors_name_the_line_the_field_and_what_is_accepted() {
 
 #[test]
 fn every_cut_of_a_dump_is_read_or_refused() {
-    for end in 0..TAGS.len() {
-        if let Some(cut) = TAGS.get(..end) {
-            let _outcome_is_either =
-                parse(cut, "cut").map(|sample| assert!(sample.memory.free_bytes.is_some()));
-        }
+    for end in 0..=TAGS.find("hw.memsize").unwrap() {
+        let Some(Ok(sample)) = TAGS.get(..end).map(|cut| parse(cut, "cut")) else {
+            continue;
+        };
+        // A number cut short must not pass for a smaller one.
+        let whole = read(TAGS);
+        assert_eq!(sample.memory.free_bytes, whole.memory.free_bytes);
+        assert!(
+            sample.memory.active_bytes.is_none()
+                || sample.memory.active_bytes == whole.memory.active_bytes
+        );
+        assert!(
+            sample.counters.faults.is_none() || sample.counters.faults == whole.counters.faults
+        );
     }
 }
 

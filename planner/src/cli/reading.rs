@@ -1,0 +1,154 @@
+//! What is free right now, from wherever the user says.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use shv_machine::headroom::Headroom;
+use shv_machine::sample::{Sample, unix_seconds};
+use shv_machine::source::{self, vm_stat};
+
+use super::Failure;
+
+/// The most that is read of a snapshot or an answer: a sample with its processes has some ten thousand bytes.
+const TEXT_BYTES_MAX: u64 = 4 << 20;
+/// How long a daemon may take to answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Where a reading comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The computer this runs on.
+    This,
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Input,
+    /// A daemon.
+    Daemon(String),
+}
+
+/// No reading could be had; the gate stays shut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoReading {
+    /// What the user gave is no reading: bad input.
+    Input(Failure),
+    /// The machine or the daemon did not tell.
+    Failed(String),
+}
+
+impl Origin {
+    /// The name in reports.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::This => "this machine".to_owned(),
+            Self::File(path) => path.display().to_string(),
+            Self::Input => "standard input".to_owned(),
+            Self::Daemon(url) => url.clone(),
+        }
+    }
+
+    /// Takes one reading.
+    pub(crate) fn read(&self) -> Result<Sample, NoReading> {
+        match self {
+            Self::This => {
+                let failed = |error: source::SourceError| NoReading::Failed(error.to_string());
+                source::native(Vec::new())
+                    .and_then(|mut source| source.read())
+                    .map_err(failed)
+            }
+            Self::File(path) => from_file(path).map_err(NoReading::Input),
+            Self::Input => {
+                let text =
+                    limited(std::io::stdin().lock(), "standard input").map_err(NoReading::Input)?;
+                parse(&text, "standard input", SystemTime::now()).map_err(NoReading::Input)
+            }
+            Self::Daemon(url) => from_daemon(url),
+        }
+    }
+}
+
+fn limited(input: impl std::io::Read, name: &str) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    input
+        .take(TEXT_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Failure::about(name, e))?;
+    if bytes.len() as u64 > TEXT_BYTES_MAX {
+        return Err(Failure::about(
+            name,
+            format!(
+                "longer than {TEXT_BYTES_MAX} bytes: what vm_stat prints, or one sample as JSON, is expected"
+            ),
+        ));
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        Failure::about(
+            name,
+            "not UTF-8: what vm_stat prints, or one sample as JSON, is expected",
+        )
+    })
+}
+
+fn from_file(path: &Path) -> Result<Sample, Failure> {
+    let shown = path.display().to_string();
+    let failure = |e| Failure::about(&shown, e);
+    let metadata = std::fs::metadata(path).map_err(failure)?;
+    if !metadata.is_file() {
+        return Err(Failure::about(
+            &shown,
+            "not a regular file: what vm_stat prints, or one sample as JSON, is expected",
+        ));
+    }
+    let file = std::fs::File::open(path).map_err(failure)?;
+    let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    parse(&limited(file, &shown)?, &shown, written)
+}
+
+/// A sample as JSON carries its own time; what `vm_stat` prints does not, and is as old as its file.
+fn parse(text: &str, origin: &str, written: SystemTime) -> Result<Sample, Failure> {
+    if text.trim_start().starts_with('{') {
+        return from_json(text).map_err(|why| Failure::about(origin, why));
+    }
+    let mut sample = vm_stat::parse(text, origin).map_err(|e| Failure(e.to_string()))?;
+    sample.taken_at_unix_seconds = unix_seconds(written);
+    Ok(sample)
+}
+
+/// A sample, or the daemon's answer with a sample inside.
+fn from_json(text: &str) -> Result<Sample, String> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let sample = value.get("sample").cloned().unwrap_or(value);
+    if sample.get("taken_at_unix_seconds").is_none() {
+        return Err("field 'taken_at_unix_seconds' is missing: a sample as shvd gives it under /api/v1/memory is expected".to_owned());
+    }
+    serde_json::from_value(sample).map_err(|e| format!("not a sample: {e}"))
+}
+
+fn from_daemon(url: &str) -> Result<Sample, NoReading> {
+    let address = format!("{}/api/v1/memory", url.trim_end_matches('/'));
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(ANSWER_TIME_MAX))
+        .build()
+        .into();
+    let failed = |e: ureq::Error| NoReading::Failed(format!("{address}: {e}"));
+    let mut answer = agent.get(&address).call().map_err(failed)?;
+    let text = answer
+        .body_mut()
+        .with_config()
+        .limit(TEXT_BYTES_MAX)
+        .read_to_string()
+        .map_err(failed)?;
+    from_json(&text).map_err(|why| NoReading::Failed(format!("{address}: {why}")))
+}
+
+/// Bytes that may be taken now: what can be had without taking a running program's memory, and no more than what
+/// brings the machine to its warning level.
+pub(crate) fn available_bytes(sample: &Sample) -> Option<u64> {
+    let headroom = Headroom::of(sample);
+    let reclaimable = headroom.reclaimable_bytes?;
+    let to_warning = headroom
+        .to_warning
+        .map_or(u64::MAX, |d| u64::try_from(d.low_bytes).unwrap_or(0));
+    Some(reclaimable.min(to_warning))
+}

@@ -1,0 +1,189 @@
+//! Seeded data that does not compress, written and checked at memory speed.
+//!
+//! Memory is cut into cells. Each cell is a few interleaved xorshift64 sequences (Marsaglia, "Xorshift RNGs", 2003,
+//! triple 13-7-17) whose starting states are derived from the seed and the cell's index, so any cell can be written or
+//! checked alone, by any thread. One step of all lanes is one chunk; the lanes are independent, which lets the compiler
+//! use whatever vector width the target has.
+
+/// Bytes in a cell: several make one thread's share even, one fits a first-level cache with room to spare.
+pub(super) const CELL_BYTES: usize = 64 * 1024;
+/// Interleaved sequences. Sixteen 64-bit lanes are eight vector registers at the narrowest width, enough to hide the
+/// six dependent operations of a step.
+const LANES: usize = 16;
+const CHUNK_BYTES: usize = LANES * 8;
+
+/// The SplitMix64 finalizer: spreads every bit of `value` over the whole word.
+fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn start(seed: u64, cell: u64) -> [u64; LANES] {
+    let mut state = [0; LANES];
+    let base = mix(seed ^ mix(cell));
+    for (lane, word) in (0_u64..).zip(&mut state) {
+        // Zero is the one state that xorshift never leaves.
+        *word = mix(base ^ lane).max(1);
+    }
+    state
+}
+
+#[inline(always)]
+fn step(state: &mut [u64; LANES]) {
+    for word in state {
+        *word ^= *word << 13;
+        *word ^= *word >> 7;
+        *word ^= *word << 17;
+    }
+}
+
+#[inline(always)]
+fn bytes_of(state: &[u64; LANES]) -> [u8; CHUNK_BYTES] {
+    let mut bytes = [0; CHUNK_BYTES];
+    for (word, out) in state.iter().zip(bytes.as_chunks_mut::<8>().0) {
+        *out = word.to_le_bytes();
+    }
+    bytes
+}
+
+/// Writes cell number `cell` of the pattern of `seed` to `memory`, at most [`CELL_BYTES`] long.
+pub(super) fn fill(memory: &mut [u8], seed: u64, cell: u64) {
+    let mut state = start(seed, cell);
+    let (chunks, tail) = memory.as_chunks_mut::<CHUNK_BYTES>();
+    for chunk in chunks {
+        step(&mut state);
+        *chunk = bytes_of(&state);
+    }
+    step(&mut state);
+    let rest = bytes_of(&state);
+    tail.copy_from_slice(&rest[..tail.len()]);
+}
+
+/// What a comparison found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Differences {
+    /// Bytes that are not what was written.
+    pub(super) count: u64,
+    /// Offset of the first of them.
+    pub(super) first: Option<u64>,
+}
+
+/// Compares `memory` with cell number `cell` of the pattern of `seed`.
+pub(super) fn compare(memory: &[u8], seed: u64, cell: u64) -> Differences {
+    let mut state = start(seed, cell);
+    let (chunks, tail) = memory.as_chunks::<CHUNK_BYTES>();
+    let mut difference = [0_u64; LANES];
+    for chunk in chunks {
+        step(&mut state);
+        for ((found, expected), difference) in chunk
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .zip(&state)
+            .zip(&mut difference)
+        {
+            *difference |= u64::from_le_bytes(*found) ^ expected;
+        }
+    }
+    step(&mut state);
+    let rest = bytes_of(&state);
+    if difference.iter().all(|word| *word == 0) && tail == &rest[..tail.len()] {
+        return Differences::default();
+    }
+    locate(memory, seed, cell)
+}
+
+/// The slow path of [`compare`], taken only when something differs: counts bytes and finds the first.
+#[cold]
+fn locate(memory: &[u8], seed: u64, cell: u64) -> Differences {
+    let mut expected = vec![0; memory.len()];
+    fill(&mut expected, seed, cell);
+    let mut found = Differences::default();
+    for (offset, _) in (0_u64..)
+        .zip(memory.iter().zip(&expected))
+        .filter(|(_, (a, b))| a != b)
+    {
+        found.count += 1;
+        found.first.get_or_insert(offset);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(seed: u64, index: u64, length: usize) -> Vec<u8> {
+        let mut memory = vec![0; length];
+        fill(&mut memory, seed, index);
+        memory
+    }
+
+    #[test]
+    fn every_single_flipped_bit_of_a_short_cell_is_found() {
+        let mut memory = cell(7, 3, 300);
+        for bit in 0..300 * 8 {
+            memory[bit / 8] ^= 1 << (bit % 8);
+            let expected = Differences {
+                count: 1,
+                first: Some((bit / 8) as u64),
+            };
+            assert_eq!(compare(&memory, 7, 3), expected);
+            memory[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(compare(&memory, 7, 3), Differences::default());
+    }
+
+    #[test]
+    fn all_differences_are_counted() {
+        let mut memory = cell(1, 0, CELL_BYTES);
+        for offset in [5, 6, 40_000, CELL_BYTES - 1] {
+            memory[offset] = !memory[offset];
+        }
+        assert_eq!(
+            compare(&memory, 1, 0),
+            Differences {
+                count: 4,
+                first: Some(5)
+            }
+        );
+    }
+
+    #[test]
+    fn seeds_and_cells_differ() {
+        assert_ne!(cell(1, 0, 64), cell(2, 0, 64));
+        assert_ne!(cell(1, 0, 64), cell(1, 1, 64));
+        assert_eq!(compare(&cell(1, 1, CELL_BYTES), 1, 0).first, Some(0));
+    }
+
+    /// Memory compressors look for repeated words and skewed bytes: there are none.
+    #[test]
+    fn the_data_does_not_compress() {
+        let memory: Vec<u8> = (0..16)
+            .flat_map(|index| cell(42, index, CELL_BYTES))
+            .collect();
+        let mut histogram = [0_u32; 256];
+        for byte in &memory {
+            histogram[usize::from(*byte)] += 1;
+        }
+        let expected = memory.len() as f64 / 256.0;
+        let chi_square: f64 = histogram
+            .iter()
+            .map(|count| (f64::from(*count) - expected).powi(2) / expected)
+            .sum();
+        // 255 degrees of freedom: 99.99 % of random data lie below 348.
+        assert!(chi_square < 348.0, "chi square {chi_square}");
+        let mut words: Vec<u64> = memory
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|word| u64::from_le_bytes(*word))
+            .collect();
+        let all = words.len();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), all, "a 64-bit word repeats");
+    }
+}
