@@ -8,17 +8,17 @@ use shvplan::model::families;
 use shvplan::quant::Scheme;
 use shvplan::source::json::{Limits, parse};
 use shvplan::weights;
-use shvplan_fuzz::within_four_times;
+use shvplan_fuzz::within_bounds;
 
 /// What any tree of values may take, however short its text.
 const TREE_BYTES: usize = 4 << 20;
 
 fuzz_target!(|text: &[u8]| {
-    let value = match within_four_times(text, TREE_BYTES, || parse(text, Limits::CONFIG)) {
+    let value = match within_bounds(text, TREE_BYTES, || parse(text, Limits::CONFIG)) {
         Ok(value) => value,
         Err(error) => return assert!(error.to_string().len() < 2000),
     };
-    let model = match within_four_times(text, TREE_BYTES, || families::build(&value)) {
+    let model = match within_bounds(text, TREE_BYTES, || families::build(&value)) {
         Ok(model) => model,
         Err(error) => {
             let _ = error.to_string();

@@ -4,10 +4,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use shvplan::source::index::read;
-use shvplan_fuzz::{FIXED_BYTES, within_four_times};
+use shvplan_fuzz::{FIXED_BYTES, within_bounds};
 
 fuzz_target!(|text: &[u8]| {
-    let listed = within_four_times(text, FIXED_BYTES, || {
+    let listed = within_bounds(text, FIXED_BYTES, || {
         read(text).map(|index| index.shards().iter().map(|shard| shard.to_string()).collect::<Vec<_>>())
     });
     match listed {

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use shvplan::source::safetensors::{PREFIX_BYTES, header_bytes, read};
-use shvplan_fuzz::{FIXED_BYTES, within_four_times};
+use shvplan_fuzz::{FIXED_BYTES, within_bounds};
 
 fuzz_target!(|file: &[u8]| {
     let file_bytes = file.len() as u64;
@@ -17,7 +17,7 @@ fuzz_target!(|file: &[u8]| {
 });
 
 fn check(header: &[u8], file_bytes: u64) {
-    match within_four_times(header, FIXED_BYTES, || read(header, file_bytes)) {
+    match within_bounds(header, FIXED_BYTES, || read(header, file_bytes)) {
         Ok(read) => {
             let data_bytes = file_bytes - PREFIX_BYTES as u64 - header.len() as u64;
             assert_eq!(read.tensors.iter().map(|tensor| tensor.bytes).sum::<u64>(), data_bytes);

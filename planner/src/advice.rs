@@ -139,6 +139,7 @@ fn nominal_bits(quant: Quant) -> u64 {
         Quant::Plain(dtype) => dtype.bytes() * 8,
         Quant::Packed(packing) => u64::from(packing.bits),
         Quant::Mixed(recipe) => u64::from(recipe.low),
+        Quant::Blocks(blocks) => blocks.bits(),
     }
 }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::model::{KvQuantSupport, Model};
 
-pub use crate::model::CacheKind;
+use crate::model::CacheKind;
 use crate::quant::{Dtype, Packing};
 
 /// Tokens by which `KVCache` grows.
@@ -191,7 +191,7 @@ fn chunked_room(tokens: u64, step: u64, keep: u64, single: bool) -> u64 {
 }
 
 impl CacheKind {
-    /// Elements a token takes: all heads' keys and values; 0 for a constant state.
+    /// Elements a token takes: all heads' keys and values; 0 for a constant state and for what is kept without room.
     #[must_use]
     pub const fn token_elements(self) -> u64 {
         match self {
@@ -212,16 +212,16 @@ impl CacheKind {
                 v_dim,
                 ..
             } => heads.saturating_mul(k_dim.saturating_add(v_dim)),
-            Self::State { .. } => 0,
+            Self::State { .. } | Self::Tail { .. } | Self::Groups { .. } => 0,
         }
     }
 
-    /// Tokens there is room for at `moment`; 0 for a constant state.
+    /// Tokens there is room for at `moment`; 0 for a constant state and for what is kept without room.
     #[must_use]
     pub fn room_tokens(self, workload: &Workload, moment: Moment) -> u64 {
         let step = workload.prefill_step_tokens;
         match (self, moment) {
-            (Self::State { .. }, _) => 0,
+            (Self::State { .. } | Self::Tail { .. } | Self::Groups { .. }, _) => 0,
             (Self::Full { .. }, Moment::Rest) => full_room(workload.context_tokens, step, true),
             (Self::Full { .. }, Moment::Chunk { before, tokens }) => {
                 full_room(before + tokens, step, false)
@@ -254,6 +254,14 @@ impl CacheKind {
         kv_quant: Option<KvQuant>,
     ) -> u64 {
         let room = self.room_tokens(workload, moment);
+        let tokens_in = match moment {
+            Moment::Rest => workload.context_tokens,
+            Moment::Chunk { before, tokens } => before.saturating_add(tokens),
+        };
+        let plain = |rows: u64, elements: u64, f32_rows: u64, f32_elements: u64| {
+            rows.saturating_mul(elements.saturating_mul(dtype.bytes()))
+                .saturating_add(f32_rows.saturating_mul(f32_elements.saturating_mul(4)))
+        };
         match (self, kv_quant) {
             (
                 Self::State {
@@ -261,9 +269,31 @@ impl CacheKind {
                     f32_elements,
                 },
                 _,
-            ) => elements
-                .saturating_mul(dtype.bytes())
-                .saturating_add(f32_elements.saturating_mul(4)),
+            ) => plain(1, elements, 1, f32_elements),
+            (
+                Self::Tail {
+                    tokens,
+                    elements,
+                    f32_elements,
+                },
+                _,
+            ) => {
+                let rows = tokens_in.min(tokens);
+                plain(rows, elements, rows, f32_elements)
+            }
+            (
+                Self::Groups {
+                    ratio,
+                    f32_elements,
+                    open_f32_elements,
+                },
+                _,
+            ) => plain(0, 0, tokens_in / ratio, f32_elements).saturating_add(plain(
+                0,
+                0,
+                tokens_in % ratio,
+                open_f32_elements,
+            )),
             (Self::Full { .. }, Some(kv)) => {
                 let groups = self.token_elements() / u64::from(kv.group_size);
                 let group_bytes = Packing::affine(kv.bits, kv.group_size).group_bytes(dtype);

@@ -211,6 +211,7 @@ impl<'a> Request<'a> {
             Quant::Plain(dtype) => dtype.bytes() * 8,
             Quant::Packed(packing) => u64::from(packing.bits),
             Quant::Mixed(recipe) => u64::from(recipe.low),
+            Quant::Blocks(blocks) => blocks.bits(),
         };
         (u128::from(self.model.parameters()) * u128::from(bits) / 8) as u64
     }

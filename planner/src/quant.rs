@@ -160,6 +160,31 @@ impl Recipe {
     }
 }
 
+/// A form of another runtime's files, by blocks: what is stored, not what MLX would make of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Blocks {
+    /// What its format calls it.
+    pub name: &'static str,
+    /// Elements a block, along the last dimension.
+    pub elements: u32,
+    /// Bytes a block.
+    pub bytes: u32,
+}
+
+impl Blocks {
+    /// Whether an array whose last dimension is `last` can be stored so.
+    #[must_use]
+    pub const fn divides(self, last: u64) -> bool {
+        last.is_multiple_of(self.elements as u64)
+    }
+
+    /// Bits an element, rounded down.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.bytes as u64 * 8 / self.elements as u64
+    }
+}
+
 /// What a model is quantized to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quant {
@@ -169,6 +194,8 @@ pub enum Quant {
     Packed(Packing),
     /// A mixed recipe; it replaces the family's exceptions.
     Mixed(Recipe),
+    /// As a GGUF file stores it. No name on the command line: such models are converted, not quantized to this.
+    Blocks(Blocks),
 }
 
 impl fmt::Display for Quant {
@@ -176,6 +203,7 @@ impl fmt::Display for Quant {
         match self {
             Self::Plain(dtype) => f.write_str(dtype.name()),
             Self::Packed(packing) => packing.fmt(f),
+            Self::Blocks(blocks) => f.write_str(blocks.name),
             Self::Mixed(Recipe {
                 low,
                 high,
@@ -304,13 +332,17 @@ impl FromStr for Quant {
     }
 }
 
-/// What config.json's `quantization` says of one module path.
+/// What config.json's `quantization`, or a checkpoint's own tensors, say of one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Override {
     /// `false`: left as it is.
     Keep,
+    /// Plain, in this type.
+    Plain(Dtype),
     /// Its own parameters.
     Packed(Packing),
+    /// As a GGUF file stores it.
+    Blocks(Blocks),
 }
 
 /// A quantization together with what it acts on: the source's type and the exceptions by path.
@@ -320,7 +352,8 @@ pub struct Scheme {
     pub dtype: Dtype,
     /// The rule.
     pub quant: Quant,
-    /// Exceptions by module path, which go before the family's own; absent when there are none.
+    /// Exceptions, which go before the family's own; absent when there are none. A weight goes by its module's path
+    /// (`model.layers.0.mlp.gate`), an array that is never packed by its own (`model.norm.weight`).
     pub overrides: Option<Arc<BTreeMap<String, Override>>>,
 }
 

@@ -5,7 +5,7 @@
 use thiserror::Error;
 
 use crate::model::{Model, Policy, Role, Tensor};
-use crate::quant::{Dtype, Override, Packing, Quant, Recipe, Scheme};
+use crate::quant::{Blocks, Dtype, Override, Packing, Quant, Recipe, Scheme};
 
 /// How an array is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Stored {
     Plain(Dtype),
     /// Packed, with scales (and biases) beside it.
     Packed(Packing),
+    /// As a GGUF file stores it.
+    Blocks(Blocks),
 }
 
 impl std::fmt::Display for Stored {
@@ -21,6 +23,7 @@ impl std::fmt::Display for Stored {
         match self {
             Self::Plain(dtype) => f.write_str(dtype.name()),
             Self::Packed(packing) => packing.fmt(f),
+            Self::Blocks(blocks) => f.write_str(blocks.name),
         }
     }
 }
@@ -79,8 +82,10 @@ fn bytes_of(tensor: &Tensor, stored: Stored, scheme: &Scheme) -> u64 {
     match stored {
         Stored::Plain(dtype) => elements * dtype.bytes(),
         Stored::Packed(packing) => {
-            elements / u64::from(packing.group_size) * packing.group_bytes(scheme.dtype)
+            let scales = tensor.fixed_dtype.unwrap_or(scheme.dtype);
+            elements / u64::from(packing.group_size) * packing.group_bytes(scales)
         }
+        Stored::Blocks(blocks) => elements / u64::from(blocks.elements) * u64::from(blocks.bytes),
     }
 }
 
@@ -96,7 +101,10 @@ fn rule(tensor: &Tensor, scheme: &Scheme, favoured: bool) -> Result<Stored, Weig
         return Ok(plain);
     }
     let (asked, packing) = match scheme.quant {
-        Quant::Plain(_) => return Ok(plain),
+        Quant::Blocks(blocks) if blocks.divides(tensor.shape.last()) => {
+            return Ok(Stored::Blocks(blocks));
+        }
+        Quant::Plain(_) | Quant::Blocks(_) => return Ok(plain),
         Quant::Packed(packing) => match tensor.policy {
             Policy::Asked => (packing, packing),
             Policy::Precise => (packing, Packing::PRECISE),
@@ -135,24 +143,28 @@ fn portions(
     mut each: impl FnMut(u64, Stored),
 ) -> Result<(), WeightsError> {
     let group = tensor.group.map(|g| &model.groups[g]);
-    if let Some(overrides) = scheme
-        .overrides
-        .as_deref()
-        .filter(|_| tensor.role != Role::Plain)
-    {
+    if let Some(overrides) = scheme.overrides.as_deref() {
+        let own_path = match tensor.role {
+            Role::Plain => &*tensor.path,
+            Role::Linear | Role::Embedding => module(&tensor.path),
+        };
         let over = |path: &str, favoured| match overrides.get(path) {
             Some(Override::Keep) => Ok(Stored::Plain(scheme.dtype)),
-            Some(Override::Packed(packing)) => checked(tensor, *packing),
-            None => rule(tensor, scheme, favoured),
+            Some(Override::Plain(dtype)) => Ok(Stored::Plain(*dtype)),
+            Some(Override::Blocks(blocks)) => Ok(Stored::Blocks(*blocks)),
+            Some(Override::Packed(packing)) if tensor.role != Role::Plain => {
+                checked(tensor, *packing)
+            }
+            Some(Override::Packed(_)) | None => rule(tensor, scheme, favoured),
         };
         let Some(group) = group else {
-            each(1, over(module(&tensor.path), false)?);
+            each(1, over(own_path, false)?);
             return Ok(());
         };
         let mut runs: Vec<(u64, Stored)> = Vec::new();
         for &layer in &group.layers {
             let stored = over(
-                &format!("{}.{layer}.{}", group.prefix, module(&tensor.path)),
+                &format!("{}.{layer}.{own_path}", group.prefix),
                 Recipe::favours(u64::from(layer), model.layer_count),
             )?;
             match runs.iter_mut().find(|(_, known)| *known == stored) {
@@ -216,7 +228,7 @@ fn check_recipe(model: &Model) -> Result<(), WeightsError> {
 
 fn check(model: &Model, scheme: &Scheme) -> Result<(), WeightsError> {
     if let Some(why) = model.quant_refused
-        && !matches!(scheme.quant, Quant::Plain(_))
+        && !matches!(scheme.quant, Quant::Plain(_) | Quant::Blocks(_))
     {
         return Err(WeightsError::Model(why));
     }

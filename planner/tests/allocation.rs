@@ -19,7 +19,7 @@ use shvplan::source::{gguf, index, json, safetensors};
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// Error messages, and what of a reader does not depend on its input.
-const FIXED_BYTES: usize = 64 << 10;
+const FIXED_BYTES: usize = 16 << 10;
 /// A config is built into a tree, whose smallest parts take some 600 bytes however short the text.
 const CONFIG_FIXED_BYTES: usize = 4 << 20;
 
@@ -95,6 +95,22 @@ fn headers() -> Vec<(&'static str, String)> {
             cut(safetensors_entries(empty("0"), 20_000)),
         ),
     ]
+}
+
+/// Strings that an error would like to repeat, in every place of `template` that is marked `@`.
+fn text_everywhere(templates: &[&'static str]) -> Vec<(&'static str, String)> {
+    let texts = [
+        "\u{7f}".repeat(1 << 20),
+        "\\u001f".repeat(200_000),
+        "x".repeat(1 << 20),
+    ];
+    let mut inputs = Vec::new();
+    for template in templates {
+        for text in &texts {
+            inputs.push((*template, template.replace('@', text)));
+        }
+    }
+    inputs
 }
 
 fn indexes() -> Vec<(&'static str, String)> {
@@ -224,12 +240,34 @@ fn configs() -> Vec<(&'static str, String)> {
 /// One test: the allocator counts what all threads take.
 #[test]
 fn memory_is_bounded_by_the_header() {
-    for (name, header) in headers() {
+    let headers_of_text = text_everywhere(&[
+        r#""@""#,
+        r#"{"a":"@"}"#,
+        r#"{"@":"a"}"#,
+        r#"{"a":{"@":1}}"#,
+        r#"{"a":{"dtype":"@","shape":[],"data_offsets":[0,0]}}"#,
+        r#"{"a":{"shape":"@"}}"#,
+        r#"{"a":{"shape":["@"]}}"#,
+        r#"{"a":{"data_offsets":["@"]}}"#,
+        r#"{"__metadata__":"@"}"#,
+        r#"{"__metadata__":{"@":1}}"#,
+        r#"{"__metadata__":{"@":"@"}}"#,
+    ]);
+    for (name, header) in headers().into_iter().chain(headers_of_text) {
         let file_bytes = 8 + header.len() as u64;
         let peak = peak_bytes(|| safetensors::read(header.as_bytes(), file_bytes));
         check(name, header.len(), FIXED_BYTES, peak);
     }
-    for (name, text) in indexes() {
+    let indexes_of_text = text_everywhere(&[
+        r#""@""#,
+        r#"{"@":1}"#,
+        r#"{"weight_map":"@"}"#,
+        r#"{"weight_map":{"@":1}}"#,
+        r#"{"weight_map":{"a":"@"}}"#,
+        r#"{"metadata":"@"}"#,
+        r#"{"metadata":{"total_size":"@"}}"#,
+    ]);
+    for (name, text) in indexes().into_iter().chain(indexes_of_text) {
         let peak = peak_bytes(|| index::read(text.as_bytes()).map(|index| index.shards().len()));
         check(name, text.len(), FIXED_BYTES, peak);
     }

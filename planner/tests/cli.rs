@@ -160,7 +160,7 @@ fn a_description_of_200_mb_is_refused_before_it_is_read() {
         .unwrap()
         .replace(path.to_str().unwrap(), "large.json");
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(told, @"shvplan: large.json: 209715200 bytes is too long for a config.json: at most 16777216 are read");
+    insta::assert_snapshot!(told, @"shvplan: large.json: 209715200 bytes is too long: at most 16777216 are read");
 }
 
 #[cfg(unix)]
@@ -168,7 +168,7 @@ fn a_description_of_200_mb_is_refused_before_it_is_read() {
 fn what_cannot_be_read_is_told() {
     let output = shvplan(&["--model", "/dev/null"]);
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"shvplan: /dev/null: not a regular file: a config.json is expected");
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"shvplan: /dev/null: not a regular file: expected a directory with config.json or model*.safetensors, or a config.json, .safetensors, .safetensors.index.json or .gguf file");
 
     // A file whose opening is refused, to root as well: a link to itself.
     let path = scratch("loop.json");

@@ -5,6 +5,7 @@
 
 mod documents {
     pub(crate) mod baseline;
+    pub(crate) mod families;
 }
 
 use std::path::Path;
@@ -29,4 +30,9 @@ fn settle(name: &str, text: &str) {
 #[test]
 fn the_baseline_document_is_up_to_date() {
     settle("baseline.md", &documents::baseline::text());
+}
+
+#[test]
+fn the_list_of_families_is_up_to_date() {
+    settle("families.md", &documents::families::text());
 }

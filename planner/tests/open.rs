@@ -252,7 +252,7 @@ fn a_config_that_is_too_long_is_not_read() {
     fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
     assert_eq!(
         refusal(&folder, "config.json"),
-        "DIR/config.json: 1099511627776 bytes long: expected at most 16777216"
+        "DIR/config.json: 1099511627776 bytes is too long: at most 16777216 are read"
     );
 }
 

@@ -23,6 +23,11 @@ impl Config {
         for path in [&mut config.listen.web_config, &mut config.source.file] {
             *path = path.take().map(|path| folder.join(path));
         }
+        for setting in &config.plans {
+            let planned = crate::plans::work_out(setting, folder)
+                .map_err(|problem| ConfigError::of_key(file, &text, "plans", &problem))?;
+            config.planned.push(planned);
+        }
         Ok(config)
     }
 
@@ -84,9 +89,33 @@ impl Config {
                 ));
             }
         }
+        let mut names: Vec<_> = self.plans.iter().map(|plan| &plan.name).collect();
+        names.sort_unstable();
+        if let Some([name, _]) = names.array_windows().find(|[one, next]| one == next) {
+            return Some(("plans", format!("two plans have the name {name:?}")));
+        }
+        for plan in &self.plans {
+            if let Some(label) = plan
+                .watch
+                .as_ref()
+                .filter(|&label| !self.watch.iter().any(|w| w.label == *label))
+            {
+                return Some((
+                    "plans",
+                    format!(
+                        "{} names the watch {label:?}, which is not under watch",
+                        plan.name
+                    ),
+                ));
+            }
+        }
         let mut labels: Vec<_> = self.watch.iter().map(|watch| &watch.label).collect();
         labels.sort_unstable();
-        if let Some([label, _]) = labels.array_windows().find(|[one, next]| one == next) {
+        let twice = labels
+            .iter()
+            .zip(labels.iter().skip(1))
+            .find(|(one, next)| one == next);
+        if let Some((label, _)) = twice {
             return Some(("watch", format!("two watches have the label {label:?}")));
         }
         None

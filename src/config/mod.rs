@@ -14,8 +14,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::plans::Planned;
+
 pub use bounded::Bounded;
 pub use error::ConfigError;
+pub(crate) use web::token_digest;
 pub use web::{ClientCertificates, TlsSettings, TlsVersion, WebConfig};
 
 /// All settings. Whatever the file leaves out has the value of `Default`, which `config.yaml` at the top of the
@@ -33,6 +36,11 @@ pub struct Config {
     pub sampling: Sampling,
     /// Which processes to follow.
     pub watch: Vec<Watch>,
+    /// Models to hold against the machine.
+    pub plans: Vec<PlanSetting>,
+    /// The plans, worked out when the settings were read.
+    #[serde(skip)]
+    pub planned: Vec<Planned>,
     /// Optional sets of metrics.
     pub collectors: Collectors,
     /// What is logged, and how.
@@ -191,6 +199,41 @@ impl TryFrom<WatchText> for Watch {
             WatchBy::Port(port) => format!("port {port}"),
         });
         Ok(Self { label, by })
+    }
+}
+
+/// A model to hold against the machine, under a name of its own.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanSetting {
+    /// What the metrics call it.
+    pub name: String,
+    /// A model of shvplan's catalog, or a path to a config.json.
+    pub model: String,
+    /// What its weights are quantized to; bf16 when left out.
+    #[serde(default)]
+    pub quant: Option<String>,
+    /// Tokens of a conversation.
+    #[serde(default = "PlanSetting::context")]
+    pub context: Bounded<1, 1_073_741_824>,
+    /// Conversations at once.
+    #[serde(default = "PlanSetting::concurrency")]
+    pub concurrency: Bounded<1, 1_048_576>,
+    /// A machine by name; this one when left out.
+    #[serde(default)]
+    pub machine: Option<String>,
+    /// The label of the watch whose processes run it.
+    #[serde(default)]
+    pub watch: Option<String>,
+}
+
+impl PlanSetting {
+    fn context() -> Bounded<1, 1_073_741_824> {
+        Bounded::new(4096)
+    }
+
+    fn concurrency() -> Bounded<1, 1_048_576> {
+        Bounded::new(1)
     }
 }
 

@@ -4,3 +4,6 @@
 //! [`pressure`] fills memory under a watchdog and verifies every byte; [`bench`] measures kernels.
 
 pub mod backend;
+pub mod bench;
+pub mod pressure;
+pub mod state;

@@ -133,13 +133,17 @@ async fn another_source_takes_over_while_the_first_hangs() {
     let (_release, hang) = std_mpsc::channel();
     let (mut readings, order) = start(vec![Step::Hang(hang, 2.0)]);
     assert_eq!(next(&mut readings).await, Err("timeout"));
-    let source = Some(scripted(vec![Step::Sample(9.0)]));
+    // Many samples: on a busy machine this test may look only after several readings.
+    let steps = (0..1000)
+        .map(|n| Step::Sample(9.0 + f64::from(n)))
+        .collect();
+    let source = Some(scripted(steps));
     order.send(Order { source, pace: PACE }).await.ok().unwrap();
     let mut after = next(&mut readings).await;
-    if after == Err("timeout") {
+    while after == Err("timeout") {
         after = next(&mut readings).await;
     }
-    assert_eq!(after, Ok(9.0));
+    assert!(after.is_ok_and(|taken_at| taken_at >= 9.0), "{after:?}");
 }
 
 #[tokio::test]

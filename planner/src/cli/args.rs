@@ -66,10 +66,12 @@ pub(crate) enum ReportFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
-    /// A model: 7b, 13b, 30b (LLaMA), a name from `shvplan models`, a directory, or a config.json.
+    /// A model: 7b, 13b, 30b (LLaMA), a name from `shvplan models`, a directory, a config.json, .safetensors,
+    /// .safetensors.index.json or .gguf file, or org/name from the local Hugging Face cache.
     #[arg(long, short, value_name = "M", allow_hyphen_values = true)]
     pub(crate) model: Option<String>,
-    /// What its weights are quantized to, such as int4, int8:g32, mxfp4, mixed_4_6 or bf16 [default: bf16].
+    /// What its weights are quantized to, such as int4, int8:g32, mxfp4, mixed_4_6 or bf16 [default: what the model is
+    /// stored as, else bf16].
     #[arg(long, short, value_name = "Q", allow_hyphen_values = true)]
     pub(crate) quant: Option<String>,
     #[command(flatten)]
@@ -120,7 +122,7 @@ pub(crate) struct LoadArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MachineArgs {
-    /// A machine, as <chip>-<memory>gb [default: m4-pro-48gb].
+    /// A machine: <chip>-<memory>gb, a JSON or YAML file, or 'this' [default: m4-pro-48gb].
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) machine: Option<String>,
     /// Its memory, such as 48GB; without --machine, of the default chip.
@@ -135,6 +137,9 @@ pub(crate) struct MachineArgs {
     /// Your own cap on the peak, such as 40GB.
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) cap: Option<u64>,
+    /// Use the rates that `shvd bench --calibration FILE` measured.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibration: Option<PathBuf>,
     /// Kept free below every ceiling [default: 256MB].
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) margin: Option<u64>,

@@ -29,19 +29,19 @@ pub(super) fn run(args: &CompareArgs) -> Result<Ending, Failure> {
             .map(|name| budget::find(name).map_err(|e| Failure::about("--machines", e)));
         found.collect::<Result<_, _>>()?
     };
-    let (subject, model) = match resolve::model(&args.model)? {
-        Found::Known(subject, model) => (subject, model),
+    let (subject, described) = match resolve::model(&args.model)? {
+        Found::Known(subject, described) => (subject, described),
         Found::Unknown { why, .. } => {
             out::complain(&why);
             return Ok(Ending::Unknown);
         }
     };
-    let scheme = resolve::scheme(args.quant.as_deref(), &model)?;
+    let scheme = resolve::scheme(args.quant.as_deref(), &described)?;
     let workload = resolve::workload(args.workload.context, &args.workload.load)?;
     let mut rows = Vec::new();
     for machine in &machines {
         let request = Request {
-            model: &model,
+            model: &described.model,
             scheme: &scheme,
             workload,
             machine,

@@ -67,17 +67,17 @@ fn side(args: &DiffArgs, operand: &str) -> Result<Option<(Candidate, Plan)>, Fai
         .rsplit_once('@')
         .map_or((operand, None), |(model, quant)| (model, Some(quant)));
     let (machine, limits, margin_bytes) = resolve::machine(&args.machine)?;
-    let (subject, model) = match resolve::model(given)? {
-        Found::Known(subject, model) => (subject, model),
+    let (subject, described) = match resolve::model(given)? {
+        Found::Known(subject, described) => (subject, described),
         Found::Unknown { why, .. } => {
             out::complain(&why);
             return Ok(None);
         }
     };
-    let scheme = resolve::scheme(quant, &model)?;
+    let scheme = resolve::scheme(quant, &described)?;
     let workload = resolve::workload(args.workload.context, &args.workload.load)?;
     let request = Request {
-        model: &model,
+        model: &described.model,
         scheme: &scheme,
         workload,
         machine: &machine,

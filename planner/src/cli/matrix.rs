@@ -26,8 +26,8 @@ pub(super) fn run(args: &MatrixArgs) -> Result<Ending, Failure> {
     let mut cells = Vec::new();
     let mut ending = Ending::Fits;
     for given in &args.models {
-        let (subject, model) = match resolve::model(given)? {
-            Found::Known(subject, model) => (subject, model),
+        let (subject, described) = match resolve::model(given)? {
+            Found::Known(subject, described) => (subject, described),
             Found::Unknown { why, .. } => {
                 out::complain(&why);
                 ending = Ending::Unknown;
@@ -35,10 +35,10 @@ pub(super) fn run(args: &MatrixArgs) -> Result<Ending, Failure> {
             }
         };
         for quant in &args.quants {
-            let scheme = resolve::scheme(Some(quant), &model)?;
+            let scheme = resolve::scheme(Some(quant), &described)?;
             for &context in &args.contexts {
                 let request = Request {
-                    model: &model,
+                    model: &described.model,
                     scheme: &scheme,
                     workload: resolve::workload(context, &args.load)?,
                     machine: &machine,

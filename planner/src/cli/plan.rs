@@ -15,8 +15,8 @@ pub(super) fn run(args: &PlanArgs) -> Result<Ending, Failure> {
     let (machine, limits, margin_bytes) = resolve::machine(&args.machine)?;
     let workload = resolve::workload(args.workload.context, &args.workload.load)?;
     let file = args.output.as_deref();
-    let (subject, model) = match resolve::model(given)? {
-        Found::Known(subject, model) => (subject, model),
+    let (subject, described) = match resolve::model(given)? {
+        Found::Known(subject, described) => (subject, described),
         Found::Unknown {
             subject,
             architecture,
@@ -29,9 +29,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<Ending, Failure> {
             return Ok(Ending::Unknown);
         }
     };
-    let scheme = resolve::scheme(args.quant.as_deref(), &model)?;
+    let scheme = resolve::scheme(args.quant.as_deref(), &described)?;
     let request = Request {
-        model: &model,
+        model: &described.model,
         scheme: &scheme,
         workload,
         machine: &machine,

@@ -1,23 +1,30 @@
 //! Flags → ready objects.
 
-use std::path::Path;
-
 use serde_json::Value;
 use shvplan::budget::{self, Limits, Machine};
 use shvplan::cache::{KvQuant, Workload};
 use shvplan::model::{ConfigError, Model, families};
 use shvplan::quant::{Dtype, Quant, Scheme};
 use shvplan::report::Subject;
-use shvplan::source::{catalog, json};
+use shvplan::source::{catalog, quantization, stored};
 use shvplan::verdict::MARGIN_BYTES;
 
-use super::Failure;
 use super::args::{LoadArgs, MachineArgs};
+use super::local::{self, Local};
+use super::{Failure, machine_file};
+
+/// A model, and how its own files store it where they are on disk.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) model: Model,
+    /// What its own files say, or its config.json; where mlx-lm refuses that, why.
+    pub(crate) stored: Result<Option<Scheme>, Failure>,
+}
 
 /// A model that was found, or one whose architecture is not known.
 pub(crate) enum Found {
     /// Its rules are known.
-    Known(Subject, Box<Model>),
+    Known(Subject, Box<Described>),
     /// They are not; nothing is guessed.
     Unknown {
         subject: Subject,
@@ -28,9 +35,27 @@ pub(crate) enum Found {
 
 /// The model that `given` names.
 pub(crate) fn model(given: &str) -> Result<Found, Failure> {
-    let (subject, description) = describe(given)?;
+    let Local {
+        mut subject,
+        description,
+        weights,
+    } = describe(given)?;
     match families::build(&description) {
-        Ok(model) => Ok(Found::Known(subject, Box::new(model))),
+        Ok(mut model) => {
+            let declared = quantization::declared(&model, &description)
+                .map_err(|error| Failure::about(&subject.source, error));
+            let stored = match weights {
+                None => declared,
+                Some(weights) => {
+                    stored::take_head(&mut model, &weights);
+                    let declared = declared.as_ref().ok().and_then(Option::as_ref);
+                    let (scheme, notes) = local::stored_as(&model, &weights, declared);
+                    subject.notes.extend(notes);
+                    Ok(Some(scheme))
+                }
+            };
+            Ok(Found::Known(subject, Box::new(Described { model, stored })))
+        }
         Err(error @ ConfigError::UnknownArchitecture { .. }) => {
             let architecture = description
                 .get("model_type")
@@ -48,21 +73,25 @@ pub(crate) fn model(given: &str) -> Result<Found, Failure> {
     }
 }
 
-fn describe(given: &str) -> Result<(Subject, Value), Failure> {
+fn describe(given: &str) -> Result<Local, Failure> {
     if let Some(entry) = catalog::find(given) {
         let subject = Subject {
             name: entry.name.to_owned(),
             title: entry.title.to_owned(),
             source: format!("catalog: {}", entry.name),
+            notes: Vec::new(),
         };
         let description = entry
             .description()
             .map_err(|e| Failure::about(entry.name, e))?;
-        return Ok((subject, description));
+        return Ok(Local {
+            subject,
+            description,
+            weights: None,
+        });
     }
-    let path = Path::new(given);
-    if path.exists() || given.contains('/') || has_extension(path, "json") {
-        return read(path);
+    if local::is_meant(given) {
+        return local::describe(given);
     }
     let near = catalog::close_to(given);
     let suggestion = if near.is_empty() {
@@ -71,79 +100,26 @@ fn describe(given: &str) -> Result<(Subject, Value), Failure> {
         format!(" Did you mean {}?", near.join(", "))
     };
     Err(Failure(format!(
-        "--model '{given}': no model of that name.{suggestion} Accepted are 7b, 13b, 30b, a name from `shvplan models`, a directory with a config.json, or a config.json"
+        "--model '{given}': no model of that name.{suggestion} Accepted are 7b, 13b, 30b, a name from `shvplan models`, a directory with a config.json, a config.json, .safetensors, .safetensors.index.json or .gguf file, or org/name from the local Hugging Face cache"
     )))
 }
 
-fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case(extension))
-}
-
-fn read(path: &Path) -> Result<(Subject, Value), Failure> {
-    let metadata = std::fs::metadata(path).map_err(|e| Failure::about(path.display(), e))?;
-    let file = if metadata.is_dir() {
-        path.join("config.json")
-    } else {
-        path.to_owned()
+/// The scheme that `given` names, acting on the type that the weights are stored in; without a name, what the model is
+/// stored as, else bf16.
+pub(crate) fn scheme(given: Option<&str>, described: &Described) -> Result<Scheme, Failure> {
+    let Some(text) = given else {
+        let unquantized = || Scheme::new(described.model.dtype, Quant::Plain(Dtype::Bf16));
+        return described
+            .stored
+            .clone()
+            .map(|stored| stored.unwrap_or_else(unquantized));
     };
-    let shown = file.display();
-    let metadata = std::fs::metadata(&file).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Failure::about(
-            path.display(),
-            "a directory without a config.json: one with the files of a model is expected",
-        ),
-        _ => Failure::about(&shown, e),
-    })?;
-    // A pipe or a device could hang, and the length is checked before a byte is read.
-    if !metadata.is_file() {
-        return Err(Failure::about(
-            &shown,
-            "not a regular file: a config.json is expected",
-        ));
-    }
-    let most = json::Limits::CONFIG.text_bytes_max as u64;
-    if metadata.len() > most {
-        return Err(Failure::about(
-            &shown,
-            format!(
-                "{} bytes is too long for a config.json: at most {most} are read",
-                metadata.len()
-            ),
-        ));
-    }
-    let bytes = std::fs::read(&file).map_err(|e| Failure::about(&shown, e))?;
-    let description =
-        json::parse(&bytes, json::Limits::CONFIG).map_err(|e| Failure::about(&shown, e))?;
-    let named = if metadata_is_config(&file) {
-        file.parent().and_then(Path::file_name)
-    } else {
-        file.file_stem()
-    };
-    let name = named.map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned());
-    Ok((
-        Subject {
-            title: name.clone(),
-            name,
-            source: shown.to_string(),
-        },
-        description,
+    let stored = described.stored.as_ref().ok().and_then(Option::as_ref);
+    let quant = text.parse().map_err(|e| Failure::about("--quant", e))?;
+    Ok(Scheme::new(
+        stored.map_or(described.model.dtype, |stored| stored.dtype),
+        quant,
     ))
-}
-
-/// A plain config.json is called after its directory, any other file after itself.
-fn metadata_is_config(file: &Path) -> bool {
-    file.file_name().is_some_and(|n| n == "config.json")
-        && file.parent().is_some_and(|p| p.file_name().is_some())
-}
-
-/// The scheme that `given` names, acting on the model's own type.
-pub(crate) fn scheme(given: Option<&str>, model: &Model) -> Result<Scheme, Failure> {
-    let quant = match given {
-        None => Quant::Plain(Dtype::Bf16),
-        Some(text) => text.parse().map_err(|e| Failure::about("--quant", e))?,
-    };
-    Ok(Scheme::new(model.dtype, quant))
 }
 
 /// The workload that the flags describe.
@@ -189,10 +165,12 @@ fn kv_quant(text: &str, start_tokens: u64) -> Result<KvQuant, Failure> {
 
 /// The machine that the flags describe, what else limits a run on it, and the margin.
 pub(crate) fn machine(args: &MachineArgs) -> Result<(Machine, Limits, u64), Failure> {
-    let named = args.machine.as_deref().unwrap_or(budget::default_name());
-    let mut machine = budget::find(named).map_err(|e| Failure::about("--machine", e))?;
+    let mut machine = machine_file::named(args.machine.as_deref())?;
     if let Some(bytes) = args.memory {
         machine = budget::with_memory(&machine, bytes);
+    }
+    if let Some(file) = &args.calibration {
+        machine.measured = Some(machine_file::calibration(file)?);
     }
     let limits = Limits {
         wired_limit_mib: args.wired_limit_mb,

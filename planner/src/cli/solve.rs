@@ -1,7 +1,7 @@
 //! `shvplan solve`: the best that fits, by model, by machine, or by both.
 
 use shvplan::budget::{self, Machine};
-use shvplan::model::{Model, families};
+use shvplan::model::families;
 use shvplan::plan::Request;
 use shvplan::quant::Scheme;
 use shvplan::source::catalog::MODELS;
@@ -9,7 +9,7 @@ use shvplan::verdict::Outcome;
 
 use super::args::SolveArgs;
 use super::candidate::{self, Candidate, Column};
-use super::resolve::{self, Found};
+use super::resolve::{self, Described, Found};
 use super::{Ending, Failure, out};
 
 const BY_MODEL: &[Column] = &[
@@ -48,22 +48,22 @@ pub(super) fn run(args: &SolveArgs) -> Result<Ending, Failure> {
             )
         }
         Some(given) => {
-            let (name, model) = match resolve::model(given)? {
-                Found::Known(subject, model) => (subject.name, model),
+            let (name, described) = match resolve::model(given)? {
+                Found::Known(subject, described) => (subject.name, described),
                 Found::Unknown { why, .. } => {
                     out::complain(&why);
                     return Ok(Ending::Unknown);
                 }
             };
             if args.machines {
-                let rows = search_machines(args, &name, &model)?;
+                let rows = search_machines(args, &name, &described)?;
                 (
                     rows,
                     BY_MACHINE,
                     format!("{name}: the machines that run it, smallest first, in GiB"),
                 )
             } else {
-                let rows = plan_all(args, &name, &model, &machine)?;
+                let rows = plan_all(args, &name, &described, &machine)?;
                 (
                     rows,
                     BY_MODEL,
@@ -91,16 +91,16 @@ pub(super) fn run(args: &SolveArgs) -> Result<Ending, Failure> {
 fn plan_all(
     args: &SolveArgs,
     name: &str,
-    model: &Model,
+    described: &Described,
     machine: &Machine,
 ) -> Result<Vec<Candidate>, Failure> {
     let (_, limits, margin_bytes) = resolve::machine(&args.machine)?;
     let workload = resolve::workload(args.workload.context, &args.workload.load)?;
     let mut rows = Vec::new();
     for quant in &args.quants {
-        let scheme: Scheme = resolve::scheme(Some(quant), model)?;
+        let scheme: Scheme = resolve::scheme(Some(quant), described)?;
         let request = Request {
-            model,
+            model: &described.model,
             scheme: &scheme,
             workload,
             machine,
@@ -143,9 +143,17 @@ fn search_catalog(args: &SolveArgs, machine: &Machine) -> Result<Vec<Candidate>,
             continue;
         }
         fitting.extend(
-            plan_all(args, entry.name, &model, machine)?
-                .into_iter()
-                .filter(|c| c.verdict == Outcome::Fits),
+            plan_all(
+                args,
+                entry.name,
+                &Described {
+                    model,
+                    stored: Ok(None),
+                },
+                machine,
+            )?
+            .into_iter()
+            .filter(|c| c.verdict == Outcome::Fits),
         );
     }
     if !args.all {
@@ -158,12 +166,16 @@ fn search_catalog(args: &SolveArgs, machine: &Machine) -> Result<Vec<Candidate>,
 }
 
 /// The machines that run a model in any of the quantizations, each with the most precise that fits.
-fn search_machines(args: &SolveArgs, name: &str, model: &Model) -> Result<Vec<Candidate>, Failure> {
+fn search_machines(
+    args: &SolveArgs,
+    name: &str,
+    described: &Described,
+) -> Result<Vec<Candidate>, Failure> {
     let mut all = budget::machines();
     all.sort_by_key(|m| (m.memory_bytes, m.bandwidth_bytes_per_second));
     let mut rows = Vec::new();
     for machine in &all {
-        let first = plan_all(args, name, model, machine)?
+        let first = plan_all(args, name, described, machine)?
             .into_iter()
             .find(|c| c.verdict == Outcome::Fits);
         rows.extend(first);

@@ -17,6 +17,7 @@ pub struct Builder {
     model: Model,
     current: Option<usize>,
     root: &'static str,
+    scope: &'static str,
     elements: u64,
     error: Option<ConfigError>,
     /// Part of a head that positions rotate, where the description says.
@@ -41,6 +42,11 @@ impl Weight<'_> {
     /// The family's predicate says this of it.
     pub fn policy(self, policy: Policy) {
         self.0.policy = policy;
+    }
+
+    /// Casting leaves it alone, and so its scales when it is quantized.
+    pub fn fixed(self, dtype: Dtype) {
+        self.0.fixed_dtype = Some(dtype);
     }
 
     /// A token reads only the rows of chosen experts.
@@ -89,6 +95,7 @@ impl Builder {
             },
             current: None,
             root: "",
+            scope: "",
             elements: 0,
             error: None,
             rotated: rotated(config),
@@ -113,6 +120,13 @@ impl Builder {
     /// The whole model stands under `root` (`language_model.`), as in the wrappers of vision-language models.
     pub fn root(&mut self, root: &'static str) {
         self.root = root;
+    }
+
+    /// What `list` adds stands in the module `scope` of its layer, in place of any scope around it.
+    pub fn within(&mut self, scope: &'static str, list: impl FnOnce(&mut Self)) {
+        let outer = std::mem::replace(&mut self.scope, scope);
+        list(self);
+        self.scope = outer;
     }
 
     /// Keeps the first error.
@@ -143,9 +157,10 @@ impl Builder {
             });
             Shape::new(&[0])
         };
-        let path = match (self.current, self.root) {
-            (Some(_), _) | (None, "") => path,
-            (None, root) => Cow::Owned(format!("{root}{path}")),
+        let path = match (self.current, self.root, self.scope) {
+            (Some(_), _, "") | (None, "", _) => path,
+            (Some(_), _, scope) => Cow::Owned(format!("{scope}.{path}")),
+            (None, root, _) => Cow::Owned(format!("{root}{path}")),
         };
         let index = self.model.tensors.len();
         self.model.tensors.push(Tensor {
@@ -268,6 +283,24 @@ impl Builder {
         );
     }
 
+    /// A depthwise `nn.Conv1d` over `channels`: weight (channels, kernel, 1) and, with `bias`, (channels).
+    pub fn conv1d(&mut self, path: &str, channels: u64, kernel: u64, bias: bool) {
+        if bias {
+            self.push(
+                Cow::Owned(format!("{path}.bias")),
+                &[channels],
+                Role::Plain,
+                Reads::All,
+            );
+        }
+        self.push(
+            Cow::Owned(format!("{path}.weight")),
+            &[channels, kernel, 1],
+            Role::Plain,
+            Reads::All,
+        );
+    }
+
     /// A parameter that is never quantized (full name, with `.weight` where it has one).
     pub fn param(&mut self, path: &'static str, dims: &[u64]) {
         self.push(Cow::Borrowed(path), dims, Role::Plain, Reads::All);
@@ -337,9 +370,12 @@ impl Builder {
         }
     }
 
-    /// The family's predicate says `policy` of the modules whose path ends so, among those listed until now.
+    /// The family's predicate says `policy` of the modules whose path ends so, among those listed until now; within a
+    /// layer, among those of its kind.
     pub fn predicate(&mut self, ends: &[&str], policy: Policy) {
-        for tensor in &mut self.model.tensors {
+        let current = self.current;
+        let here = |t: &&mut Tensor| current.is_none() || t.group == current;
+        for tensor in self.model.tensors.iter_mut().filter(here) {
             let module = tensor.path.strip_suffix(".weight");
             if module.is_some_and(|module| ends.iter().any(|end| module.ends_with(end))) {
                 tensor.policy = policy;

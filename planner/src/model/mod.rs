@@ -232,6 +232,25 @@ pub enum CacheKind {
         /// Tokens kept.
         chunk: u64,
     },
+    /// The last `tokens` tokens, as many as there are, without any room to grow.
+    Tail {
+        /// Tokens kept.
+        tokens: u64,
+        /// Elements of one in the activations' type.
+        elements: u64,
+        /// Elements of one in single precision whatever the model's type.
+        f32_elements: u64,
+    },
+    /// One row for each full group of `ratio` tokens, and the tokens of the group that is still open; without any room
+    /// to grow.
+    Groups {
+        /// Tokens of a group.
+        ratio: u64,
+        /// Elements of a group's row, in single precision whatever the model's type.
+        f32_elements: u64,
+        /// Elements of an open token, likewise.
+        open_f32_elements: u64,
+    },
     /// `ArraysCache`: a convolution's tail or a recurrence's state; constant.
     State {
         /// Elements in the activations' type.

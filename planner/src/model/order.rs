@@ -78,7 +78,7 @@ mod tests {
 
     fn group(layers: Vec<u32>, keeps: bool) -> LayerGroup {
         LayerGroup {
-            prefix: "layers".into(),
+            prefix: std::borrow::Cow::Borrowed("layers"),
             layers,
             favoured: 0,
             mixers: Vec::new(),

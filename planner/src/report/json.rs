@@ -66,6 +66,9 @@ struct ModelPart<'a> {
     layers: u64,
     /// The context the model was trained for.
     max_context_tokens: Option<u64>,
+    /// Where the model's files differ from its config.json, and what was left out; absent when there is nothing.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
 }
 
 /// What its weights are quantized to.
@@ -111,6 +114,8 @@ struct MachinePart<'a> {
     memory_bytes: u64,
     /// Memory bandwidth.
     bandwidth_bytes_per_second: u64,
+    /// Where speeds take their rates from: measured (--calibration) or data_sheet.
+    rates: &'static str,
     /// Every limit; the lowest binds.
     ceilings: Vec<CeilingPart<'a>>,
 }
@@ -345,6 +350,7 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
             active_parameters: request.model.active_parameters(),
             layers: request.model.layer_count,
             max_context_tokens: request.model.max_context_tokens,
+            notes: &report.subject.notes,
         },
         quantization: QuantizationPart {
             name: request.scheme.quant.to_string(),
@@ -367,6 +373,11 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
             backend: request.backend.name(),
             memory_bytes: request.machine.memory_bytes,
             bandwidth_bytes_per_second: request.machine.bandwidth_bytes_per_second,
+            rates: if request.machine.measured.is_some() {
+                "measured"
+            } else {
+                "data_sheet"
+            },
             ceilings: plan
                 .ceilings
                 .iter()

@@ -19,6 +19,8 @@ pub struct Subject {
     pub title: String,
     /// Where the description came from.
     pub source: String,
+    /// What a reader should know about the files: differences, and what was left out.
+    pub notes: Vec<String>,
 }
 
 /// Everything that a report shows.
@@ -50,7 +52,7 @@ impl Report<'_> {
 /// The packing that most of the weights are in, where there is one.
 fn nominal(quant: Quant) -> Option<Packing> {
     match quant {
-        Quant::Plain(_) => None,
+        Quant::Plain(_) | Quant::Blocks(_) => None,
         Quant::Packed(packing) => Some(packing),
         Quant::Mixed(recipe) => Some(recipe.packing(false)),
     }

@@ -56,6 +56,11 @@ pub fn render(report: &Report<'_>, colour: Colour) -> Result<String, PlanError> 
     if report.explain {
         explain(&mut out, report)?;
     }
+    for note in &report.subject.notes {
+        let words: Vec<String> = note.split(' ').map(str::to_owned).collect();
+        let lines = wrapped(&words, " ", 62).replace('\n', "\n                  ");
+        let _ = writeln!(out, "  note            {lines}");
+    }
     Ok(out)
 }
 
@@ -270,6 +275,13 @@ fn figures(out: &mut String, report: &Report<'_>) {
             rate(plan.speed.prefill)
         ),
     );
+    if request.machine.measured.is_some() {
+        row(
+            out,
+            "note",
+            "speeds use the rates that a benchmark measured on the machine",
+        );
+    }
     for reason in &plan.verdict.reasons {
         row(out, "note", &sentence(*reason));
     }

@@ -4,12 +4,15 @@
 //! dimensions, types and data offsets; then, aligned, the data. Nothing says how long the header is, so [`read`] takes
 //! as many bytes as the caller has read so far and says how many it needs.
 
+mod config;
 mod cursor;
 mod description;
 mod error;
+pub(super) mod names;
 mod types;
 mod value;
 
+pub use config::{GgufConfigError, config};
 pub use description::{GgufDescription, PerLayer, Split};
 pub use error::GgufError;
 pub use types::GgmlType;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::json::{JsonError, byte_offset, checked_text, message};
+use super::no_text::unexpected_text;
 use super::quote::quote;
 use super::skip::Skip;
 
@@ -171,7 +172,7 @@ impl<'de> DeserializeSeed<'de> for IndexSeed<'_> {
     type Value = Index<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -180,6 +181,10 @@ impl<'de> Visitor<'de> for IndexSeed<'_> {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object with `weight_map`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self::Value, E> {
+        Err(unexpected_text(&self))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
@@ -216,7 +221,7 @@ impl<'de> DeserializeSeed<'de> for WeightMap<'_, '_> {
     type Value = Vec<Place<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -225,6 +230,10 @@ impl<'de> Visitor<'de> for WeightMap<'_, '_> {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("`weight_map` as an object of tensor name to shard file name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self::Value, E> {
+        Err(unexpected_text(&self))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
@@ -311,6 +320,10 @@ impl<'de> Visitor<'de> for Metadata {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("`metadata` as an object")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self::Value, E> {
+        Err(unexpected_text(&self))
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {

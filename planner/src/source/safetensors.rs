@@ -5,6 +5,7 @@
 //! A caller reads [`PREFIX_BYTES`], asks [`header_bytes`] how many more are needed, and gives those to [`read`].
 
 mod dtype;
+mod entry;
 mod header;
 
 pub use dtype::Dtype;

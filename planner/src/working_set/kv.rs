@@ -99,7 +99,8 @@ pub(super) fn update(
             v_dim,
             window,
         } => rotating(tape, chunk, (heads, k_dim, v_dim), window, (keys, values)),
-        CacheKind::State { .. } => Seen {
+        // What is kept is small or constant: the layer works on the chunk's own keys and values.
+        CacheKind::State { .. } | CacheKind::Tail { .. } | CacheKind::Groups { .. } => Seen {
             keys,
             values,
             tokens: chunk.tokens as f64,

@@ -194,7 +194,7 @@ impl Tape {
             rules,
             item: scheme.dtype.bytes() as f64,
             packing: match scheme.quant {
-                Quant::Plain(_) => None,
+                Quant::Plain(_) | Quant::Blocks(_) => None,
                 Quant::Packed(packing) => Some(packing),
                 Quant::Mixed(recipe) => Some(recipe.packing(false)),
             },

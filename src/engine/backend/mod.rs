@@ -4,6 +4,7 @@
 //! written. The same pressure run drives every backend.
 
 mod host;
+pub mod kernels;
 #[cfg(mlx)]
 mod mlx;
 
@@ -123,6 +124,12 @@ pub struct DeviceInfo {
     /// What may be wired at once (`max_recommended_working_set_size` on Metal).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub working_set_bytes: Option<u64>,
+    /// Of that memory, what is free now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub free_bytes: Option<u64>,
+    /// The device has memory of its own: what is held there is not missing from the host's.
+    #[serde(default)]
+    pub separate_memory: bool,
     /// Cores of the host that the backend uses.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cores: Option<u64>,
@@ -188,6 +195,20 @@ pub fn memory(kind: BackendKind) -> Result<Box<dyn Memory>, BackendError> {
         BackendKind::Host => Ok(Box::new(host::HostMemory::new())),
         #[cfg(mlx)]
         BackendKind::Mlx => Ok(Box::new(mlx::MlxMemory::new()?)),
+        #[cfg(not(mlx))]
+        BackendKind::Mlx => Err(BackendError::NotBuilt),
+    }
+}
+
+/// Opens a backend for running kernels.
+///
+/// # Errors
+/// [`BackendError::NotBuilt`] where the program lacks it, or what the backend says.
+pub fn kernels(kind: BackendKind) -> Result<Box<dyn kernels::Kernels>, BackendError> {
+    match kind {
+        BackendKind::Host => Ok(Box::new(host::HostKernels::new())),
+        #[cfg(mlx)]
+        BackendKind::Mlx => Ok(Box::new(mlx::MlxKernels::new()?)),
         #[cfg(not(mlx))]
         BackendKind::Mlx => Err(BackendError::NotBuilt),
     }

@@ -29,7 +29,7 @@ pub(crate) enum OpenError {
     NotAFile { path: PathBuf },
     #[error("{}: not read: expected {ACCEPTED}", path.display())]
     Unsupported { path: PathBuf },
-    #[error("{}: {bytes} bytes long: expected at most {bytes_max}", path.display())]
+    #[error("{}: {bytes} bytes is too long: at most {bytes_max} are read", path.display())]
     TooLong {
         path: PathBuf,
         bytes: u64,

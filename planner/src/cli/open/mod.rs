@@ -78,10 +78,13 @@ impl Kind {
 pub(crate) fn open(model: &str, hub: &Hub) -> Result<Opened, OpenError> {
     let path = locate(model, hub)?;
     let mut reader = Reader::default();
-    let mut opened = if read::metadata(&path)?.is_dir() {
+    let metadata = read::metadata(&path)?;
+    let mut opened = if metadata.is_dir() {
         directory::open(&mut reader, &path)?
-    } else {
+    } else if metadata.is_file() {
         file(&mut reader, &path)?
+    } else {
+        return Err(OpenError::NotAFile { path });
     };
     opened.bytes_read = reader.bytes_read;
     Ok(opened)

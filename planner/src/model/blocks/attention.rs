@@ -1,6 +1,6 @@
 //! Grouped-query attention in its variants, with its cache.
 
-use crate::cache::CacheKind;
+use crate::model::CacheKind;
 use crate::model::{Builder, Config, ConfigError, Flavour, Mixer};
 
 /// Norms on queries and keys.

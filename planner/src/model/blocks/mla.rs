@@ -1,6 +1,6 @@
 //! Multi-head latent attention: keys and values of all heads come from one small latent a token.
 
-use crate::cache::CacheKind;
+use crate::model::CacheKind;
 use crate::model::{Builder, Config, ConfigError, Flavour, KvQuantSupport, Mixer};
 
 /// What a quantized cache of latents fails with in mlx-lm 0.32.2.
@@ -55,6 +55,8 @@ pub struct Latent {
     pub bias: bool,
     /// Whether the latent is what is kept, with `embed_q` and `unembed_out` in place of `kv_b_proj`.
     pub absorbed: bool,
+    /// Name of the projection of the heads' results.
+    pub output: &'static str,
 }
 
 impl Latent {
@@ -80,6 +82,7 @@ impl Latent {
             v_dim: c.dim_or("v_head_dim", or.v_dim)?,
             bias: c.flag_or("attention_bias", false)?,
             absorbed: true,
+            output: "o_proj",
         })
     }
 
@@ -130,7 +133,7 @@ impl Latent {
             let output = self.heads * (self.nope + self.v_dim);
             b.linear(&at("kv_b_proj"), output, self.rank, false);
         }
-        b.linear(&at("o_proj"), hidden, self.heads * self.v_dim, self.bias);
+        b.linear(&at(self.output), hidden, self.heads * self.v_dim, self.bias);
         self.mix(b);
     }
 

@@ -2,7 +2,10 @@
 
 pub mod attention;
 pub mod decoder;
+pub mod delta;
 pub mod frame;
+pub mod mamba;
 pub mod mla;
 pub mod mlp;
 pub mod moe;
+pub mod recurrent;

@@ -3,7 +3,7 @@
 //! Follows mlx-lm 0.32.2
 //! `models/{deepseek,deepseek_v2,deepseek_v3,deepseek_v32,glm_moe_dsa,glm4_moe_lite,kimi_k25,kimi_vl,mistral4}.py`.
 
-use crate::cache::CacheKind;
+use crate::model::CacheKind;
 use crate::model::blocks::attention::Attention;
 use crate::model::blocks::decoder::{Windows, check_rope, tied_or};
 use crate::model::blocks::frame::Frame;
@@ -196,7 +196,7 @@ fn deepseek_v3_under(
     Layout::read(c, DEEPSEEK_V3)?
         .corrected(c, frame.layers)?
         .build(c, &frame, |b, hidden| {
-            attention.list(b, "self_attn", hidden)
+            attention.list(b, "self_attn", hidden);
         })
 }
 
@@ -230,7 +230,7 @@ pub(super) fn glm4_moe_lite(c: &Config<'_>) -> Result<Model, ConfigError> {
     Layout::read(c, defaults)?
         .corrected(c, frame.layers)?
         .build(c, &frame, |b, hidden| {
-            attention.list(b, "self_attn", hidden)
+            attention.list(b, "self_attn", hidden);
         })
 }
 
@@ -331,6 +331,7 @@ pub(super) fn mistral4(c: &Config<'_>) -> Result<Model, ConfigError> {
         "n_group",
         "n_shared_experts",
         "n_routed_experts",
+        "num_experts_per_tok",
         "first_k_dense_replace",
     ])?;
     let rope = c.need_object("rope_parameters")?;

@@ -3,7 +3,8 @@
 use crate::model::blocks::attention::{Attention, QkNorm};
 use crate::model::blocks::decoder::{SANDWICH_NORMS, tied_or};
 use crate::model::blocks::mlp::Mlp;
-use crate::model::{Builder, Config, ConfigError, FeedForward, Model, Policy};
+use crate::model::blocks::moe::{Moe, Router};
+use crate::model::{Builder, Config, ConfigError, Model, Policy};
 
 /// What tells layers apart.
 #[derive(Clone, Copy, PartialEq)]
@@ -11,13 +12,6 @@ struct Kind {
     full: bool,
     sliding: bool,
     keeps: bool,
-}
-
-/// Routed experts beside the dense network.
-struct Routed {
-    experts: u64,
-    chosen: u64,
-    ff: u64,
 }
 
 /// Sizes that every layer has in common.
@@ -33,7 +27,7 @@ struct Common {
     window: u64,
     ff: u64,
     shared_ff: u64,
-    experts: Option<Routed>,
+    experts: Option<Moe>,
     per_layer: u64,
 }
 
@@ -85,7 +79,6 @@ fn sized(
         b.norm("model.per_layer_projection_norm", per_layer);
     }
     b.lm_head("lm_head", tied, false);
-    b.predicate(&["router.proj"], Policy::Precise);
     b.finish()
 }
 
@@ -108,10 +101,11 @@ fn common(c: &Config<'_>, some_keep: bool) -> Result<Common, ConfigError> {
     let ff = c.dim_or("intermediate_size", 6144)?;
     let double = c.flag_or("use_double_wide_mlp", true)? && some_keep;
     let experts = if c.flag_or("enable_moe_block", false)? {
-        Some(Routed {
-            experts: c.count("num_experts")?,
-            chosen: c.count("top_k_experts")?,
-            ff: c.dim("moe_intermediate_size")?,
+        let moe = Moe::by(c, "num_experts", "top_k_experts", "moe_intermediate_size")?
+            .routed(Router::Linear("router.proj", Policy::Precise));
+        Some(Moe {
+            switch: "experts.switch_glu",
+            ..moe
         })
     } else {
         None
@@ -149,12 +143,24 @@ fn layer(b: &mut Builder, common: &Common, kind: Kind) {
     } else {
         common.shared_ff
     };
-    Mlp::gated(ff).list(b, hidden);
+    match common.experts {
+        // The dense network stays beside the experts.
+        Some(moe) => {
+            moe.sharing("mlp", ff).list(b, hidden);
+            b.param("router.scale", &[hidden]);
+            b.param("router.per_expert_scale", &[moe.experts]);
+            for name in [
+                "post_feedforward_layernorm_1",
+                "post_feedforward_layernorm_2",
+                "pre_feedforward_layernorm_2",
+            ] {
+                b.norm(name, hidden);
+            }
+        }
+        None => Mlp::gated(ff).list(b, hidden),
+    }
     for name in SANDWICH_NORMS {
         b.norm(name, hidden);
-    }
-    if let Some(moe) = &common.experts {
-        experts(b, hidden, moe, ff);
     }
     if common.per_layer > 0 {
         b.linear("per_layer_input_gate", common.per_layer, hidden, false);
@@ -193,29 +199,6 @@ fn attention(b: &mut Builder, common: &Common, kind: Kind) {
     }
     b.linear("self_attn.o_proj", hidden, queries, false);
     attention.mix(b);
-}
-
-fn experts(b: &mut Builder, hidden: u64, moe: &Routed, dense_ff: u64) {
-    let count = (moe.experts, moe.chosen);
-    b.linear("router.proj", moe.experts, hidden, false);
-    b.param("router.scale", &[hidden]);
-    b.param("router.per_expert_scale", &[moe.experts]);
-    b.switch_linear("experts.switch_glu.gate_proj", count, moe.ff, hidden, false);
-    b.switch_linear("experts.switch_glu.up_proj", count, moe.ff, hidden, false);
-    b.switch_linear("experts.switch_glu.down_proj", count, hidden, moe.ff, false);
-    for name in [
-        "post_feedforward_layernorm_1",
-        "post_feedforward_layernorm_2",
-        "pre_feedforward_layernorm_2",
-    ] {
-        b.norm(name, hidden);
-    }
-    b.feed_forward(FeedForward::Experts {
-        experts: moe.experts,
-        chosen: moe.chosen,
-        ff: moe.ff,
-        shared_ff: dense_ff,
-    });
 }
 
 /// By `layer_types`, else every `sliding_window_pattern`-th layer is full; the last `num_kv_shared_layers` keep nothing

@@ -1,7 +1,7 @@
 //! llama4 (the text part) and llama4_text. Follows mlx-lm 0.32.2 `models/llama4.py`, `models/llama4_text.py`.
 
 use super::llama_like::explicit;
-use crate::cache::CacheKind;
+use crate::model::CacheKind;
 use crate::model::blocks::attention::Attention;
 use crate::model::blocks::decoder::{Decoder, check_rope, tied};
 use crate::model::blocks::frame::{Frame, Trunk};

@@ -1,11 +1,12 @@
-//! longcat_flash: two latent attentions and two dense networks a layer, with experts beside them.
-//! Follows mlx-lm 0.32.2 `models/longcat_flash.py`.
+//! longcat_flash: two latent attentions and two dense networks a layer, with experts beside them; and
+//! longcat_flash_ngram, which looks up the last few tokens together too.
+//! Follows mlx-lm 0.32.2 `models/longcat_flash.py`, `models/longcat_flash_ngram.py`.
 
 use crate::model::blocks::decoder::check_rope;
-use crate::model::blocks::frame::Frame;
+use crate::model::blocks::frame::{Frame, Trunk};
 use crate::model::blocks::mla::Latent;
 use crate::model::blocks::moe::{Moe, list_gated};
-use crate::model::{Builder, Config, ConfigError, KvQuantSupport, Model, Policy};
+use crate::model::{Builder, CacheKind, Config, ConfigError, KvQuantSupport, Model, Policy};
 use crate::quant::Dtype;
 
 /// What a layer holds, and the frame around the layers.
@@ -32,11 +33,14 @@ impl Longcat {
         ])?;
         check_rope(c, "rope_scaling")?;
         let attention = Latent::explicit(c)?;
-        if attention.q_rank.is_none() && c.flag_or("mla_scale_q_lora", false)? {
-            return Err(c.invalid(
-                "q_lora_rank",
-                "a whole number is expected where mla_scale_q_lora is true",
-            ));
+        // The class builds without them and then fails with the first token.
+        for field in ["mla_scale_q_lora", "mla_scale_kv_lora"] {
+            if !c.flag_or(field, false)? {
+                return Err(c.invalid(field, "true is expected"));
+            }
+        }
+        if attention.q_rank.is_none() {
+            return Err(c.invalid("q_lora_rank", "a whole number is expected"));
         }
         let moe = Moe::new(
             c.count("n_routed_experts")?,
@@ -78,6 +82,7 @@ impl Longcat {
         })
     }
 
+    /// Lists a layer.
     fn layer(&self, b: &mut Builder) {
         let hidden = self.frame.hidden;
         self.attention.list(b, "self_attn.0", hidden);
@@ -107,4 +112,58 @@ pub(super) fn longcat_flash(c: &Config<'_>) -> Result<Model, ConfigError> {
     longcat
         .frame
         .build(c, |_| (), |b, ()| longcat.layer(b), |_| {})
+}
+
+/// Tables of 2 to `emb_neighbor_num` tokens in a row, `emb_split_num` of each length. The last tokens are kept, as
+/// 64-bit numbers.
+pub(super) fn longcat_flash_ngram(c: &Config<'_>) -> Result<Model, ConfigError> {
+    let longcat = Longcat::read(c, "longcat_flash_ngram")?;
+    let hidden = longcat.frame.hidden;
+    let (splits, neighbors) = (
+        c.count_or("emb_split_num", 4)?,
+        c.count_or("emb_neighbor_num", 4)?,
+    );
+    let tables = splits * neighbors.saturating_sub(1);
+    if tables == 0 || tables > hidden {
+        return Err(c.invalid(
+            "emb_neighbor_num",
+            format!(
+                "emb_split_num × (emb_neighbor_num − 1) is expected from 1 to {hidden}, the model's width"
+            ),
+        ));
+    }
+    let rows = c
+        .dim_or("ngram_vocab_size_ratio", 78)?
+        .saturating_mul(longcat.frame.vocab);
+    let width = hidden / tables;
+    Frame {
+        trunk: Trunk {
+            embed: "model.ngram_embeddings.word_embeddings",
+            ..Trunk::MODEL
+        },
+        ..longcat.frame
+    }
+    .build(
+        c,
+        |i| i == 0,
+        |b, first| {
+            longcat.layer(b);
+            if first {
+                // It stands before the layers' caches; the first layer carries it here.
+                b.cache(CacheKind::Tail {
+                    tokens: neighbors - 1,
+                    elements: 0,
+                    f32_elements: 2,
+                });
+            }
+        },
+        |b| {
+            for i in 0..tables {
+                let path = format!("model.ngram_embeddings.embedders.{i}");
+                b.embedding(&path, rows.saturating_add(2 * i + 1), width);
+                let path = format!("model.ngram_embeddings.post_projs.{i}");
+                b.linear(&path, hidden, width, false);
+            }
+        },
+    )
 }

@@ -5,28 +5,45 @@ use serde_json::Value;
 use super::{Config, ConfigError, Model};
 use crate::quant::Dtype;
 
+mod baichuan_m1;
+mod bailing_linear;
 mod cohere;
 mod deepseek;
+mod deepseek_v41;
 mod exaone;
+mod falcon_h1;
 mod gemma;
 mod gemma3n;
 mod gemma4;
 mod glm;
 mod gpt;
+mod granite_hybrid;
+mod jamba;
+mod kimi_linear;
 mod latent_dense;
+mod lfm2;
 mod llama;
 mod llama4;
 mod llama_like;
 mod longcat;
 mod loops;
+mod mamba;
+mod minimax_m3;
+mod moe_gated_attention;
 mod moe_grouped;
 mod moe_softmax;
 mod moe_windowed;
 mod muse_spark;
+mod nemotron_h;
 mod olmo;
+mod olmo_hybrid;
 mod phi;
+mod plamo2;
 mod qwen;
+mod qwen3_next;
 mod rare;
+mod recurrent_gemma;
+mod rwkv7;
 mod stablelm;
 mod uneven;
 mod windowed;
@@ -37,9 +54,13 @@ type Build = fn(&Config<'_>) -> Result<Model, ConfigError>;
 const FAMILIES: &[(&str, Build)] = &[
     ("Klear", moe_softmax::Klear),
     ("afm7", rare::afm7),
-    ("afmoe", moe_windowed::afmoe),
+    ("afmoe", moe_gated_attention::afmoe),
     ("apertus", llama_like::apertus),
+    ("baichuan_m1", baichuan_m1::build),
+    ("bailing_hybrid", bailing_linear::bailing_hybrid),
     ("bailing_moe", moe_grouped::bailing_moe),
+    ("bailing_moe_linear", bailing_linear::bailing_moe_linear),
+    ("bailing_moe_v3", bailing_linear::bailing_moe_v3),
     ("bitnet", rare::bitnet),
     ("cohere", cohere::cohere),
     ("cohere2", cohere::cohere2),
@@ -48,12 +69,16 @@ const FAMILIES: &[(&str, Build)] = &[
     ("deepseek_v2", deepseek::deepseek_v2),
     ("deepseek_v3", deepseek::deepseek_v3),
     ("deepseek_v32", deepseek::deepseek_v32),
+    ("deepseek_v41", deepseek_v41::build),
+    ("deepseek_v41_text", deepseek_v41::build),
     ("dots1", moe_grouped::dots1),
     ("ernie4_5", llama_like::ernie4_5),
     ("ernie4_5_moe", moe_grouped::ernie4_5_moe),
     ("exaone", exaone::exaone),
     ("exaone4", exaone::exaone4),
     ("exaone_moe", moe_windowed::exaone_moe),
+    ("falcon_h1", falcon_h1::build),
+    ("falcon_mamba", mamba::mamba),
     ("gemma", gemma::gemma),
     ("gemma2", gemma::gemma2),
     ("gemma3", gemma::gemma3),
@@ -74,6 +99,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("gptj", gpt::gptj),
     ("granite", llama_like::granite),
     ("granitemoe", moe_softmax::granitemoe),
+    ("granitemoehybrid", granite_hybrid::build),
     ("helium", llama_like::helium),
     ("hunyuan", moe_grouped::hunyuan),
     ("hunyuan_v1_dense", llama_like::hunyuan_v1_dense),
@@ -81,17 +107,26 @@ const FAMILIES: &[(&str, Build)] = &[
     ("internlm3", llama_like::internlm3),
     ("iquestcoder", llama::llama),
     ("iquestloopcoder", loops::iquestloopcoder),
+    ("jamba", jamba::build),
     ("joyai_llm_flash", deepseek::deepseek_v3),
     ("kimi_k2", deepseek::deepseek_v3),
     ("kimi_k25", deepseek::kimi_k25),
+    ("kimi_k3", kimi_linear::kimi_k3),
+    ("kimi_linear", kimi_linear::kimi_linear),
     ("kimi_vl", deepseek::kimi_vl),
-    ("laguna", moe_windowed::laguna),
+    ("laguna", moe_gated_attention::laguna),
+    ("lfm2", lfm2::lfm2),
+    ("lfm2-vl", lfm2::lfm2_vl),
+    ("lfm2_moe", lfm2::lfm2_moe),
     ("lille-130m", rare::lille),
     ("llama", llama::llama),
     ("llama4", llama4::llama4),
     ("llama4_text", llama4::llama4_text),
     ("llava", llama::mistral3),
     ("longcat_flash", longcat::longcat_flash),
+    ("longcat_flash_ngram", longcat::longcat_flash_ngram),
+    ("mamba", mamba::mamba),
+    ("mamba2", mamba::mamba2),
     ("mellum", windowed::mellum),
     ("mimo", llama_like::mimo),
     ("mimo_v2_flash", moe_windowed::mimo_v2_flash),
@@ -99,6 +134,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("minicpm3", latent_dense::minicpm3),
     ("minimax", moe_softmax::minimax),
     ("minimax_m2", moe_softmax::minimax),
+    ("minimax_m3_vl", minimax_m3::build),
     ("ministral3", llama::ministral3),
     ("mistral", llama::llama),
     ("mistral3", llama::mistral3),
@@ -110,9 +146,11 @@ const FAMILIES: &[(&str, Build)] = &[
     ("nanochat", rare::nanochat),
     ("nemotron", llama_like::nemotron),
     ("nemotron-nas", uneven::nemotron_nas),
+    ("nemotron_h", nemotron_h::build),
     ("olmo", olmo::olmo),
     ("olmo2", olmo::olmo2),
     ("olmo3", olmo::olmo3),
+    ("olmo_hybrid", olmo_hybrid::build),
     ("olmoe", moe_softmax::olmoe),
     ("openelm", uneven::openelm),
     ("phi", phi::phi),
@@ -123,6 +161,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("phixtral", rare::phixtral),
     ("pixtral", llama::pixtral),
     ("plamo", llama_like::plamo),
+    ("plamo2", plamo2::build),
     ("plamo3", windowed::plamo3),
     ("qwen", qwen::qwen),
     ("qwen2", qwen::qwen2),
@@ -130,16 +169,21 @@ const FAMILIES: &[(&str, Build)] = &[
     ("qwen2_moe", moe_softmax::qwen2_moe),
     ("qwen2_vl", qwen::qwen2_vl),
     ("qwen3", qwen::qwen3),
+    ("qwen3_5", qwen3_next::qwen3_5),
+    ("qwen3_5_moe", qwen3_next::qwen3_5_moe),
     ("qwen3_moe", moe_softmax::qwen3_moe),
+    ("qwen3_next", qwen3_next::qwen3_next),
     ("qwen3_vl", qwen::qwen3_vl),
     ("qwen3_vl_moe", moe_softmax::qwen3_vl_moe),
+    ("recurrent_gemma", recurrent_gemma::build),
+    ("rwkv7", rwkv7::build),
     ("seed_oss", llama_like::seed_oss),
     ("smollm3", llama::smollm3),
     ("solar_open", moe_grouped::solar_open),
     ("spark2_5", windowed::spark2_5),
     ("stablelm", stablelm::build),
     ("starcoder2", gpt::starcoder2),
-    ("step3p5", moe_windowed::step3p5),
+    ("step3p5", moe_gated_attention::step3p5),
     ("talkie", rare::talkie),
     ("telechat3", llama_like::telechat3),
     ("xverse", llama::llama),

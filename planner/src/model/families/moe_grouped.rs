@@ -319,7 +319,7 @@ pub(super) fn hunyuan(c: &Config<'_>) -> Result<Model, ConfigError> {
             own_kv: i.is_multiple_of(share),
             chosen: chosen[i as usize],
             ff: widths[i as usize],
-            shared_ff: ff * shared[i as usize],
+            shared_ff: ff.saturating_mul(shared[i as usize]),
         },
         |b, layer| {
             if layer.own_kv {

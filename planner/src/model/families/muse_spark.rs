@@ -2,7 +2,8 @@
 //! Follows mlx-lm 0.32.2 `models/muse_spark.py`.
 
 use crate::model::blocks::attention::Attention;
-use crate::model::{Builder, Config, ConfigError, FeedForward, Model, Policy};
+use crate::model::blocks::moe::Moe;
+use crate::model::{Builder, Config, ConfigError, Model, Policy};
 use crate::quant::Dtype;
 
 /// What tells layers apart.
@@ -15,12 +16,9 @@ struct Kind {
 
 /// Experts work on a narrower copy of the stream.
 struct Experts {
-    /// How many there are, and how many a token is sent to.
-    count: (u64, u64),
+    moe: Moe,
     /// Width of the copy.
     width: u64,
-    /// Width inside an expert.
-    ff: u64,
 }
 
 /// Only the experts are quantized, the other arrays stay as they are.
@@ -52,12 +50,13 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
     )
     .checked(&t)?;
     let experts = Experts {
-        count: (
-            t.count("num_local_experts")?,
-            t.count("num_experts_per_tok")?,
-        ),
+        moe: Moe::by(
+            &t,
+            "num_local_experts",
+            "num_experts_per_tok",
+            "moe_intermediate_size",
+        )?,
         width: t.dim("moe_hidden_size")?,
-        ff: t.dim("moe_intermediate_size")?,
     };
 
     let mut b = Builder::new("muse_spark", &t, hidden, vocab)?;
@@ -142,29 +141,24 @@ fn layer(b: &mut Builder, hidden: u64, attention: Attention, experts: &Experts, 
     ] {
         b.param_fixed(gate, &[hidden], Dtype::F32);
     }
-    let (all, width, ff) = (experts.count.0, experts.width, experts.ff);
-    b.param("mlp.gate.weight", &[all, hidden]);
-    b.param("mlp.gate.e_score_correction_bias", &[all]);
+    let (moe, width) = (experts.moe, experts.width);
+    b.param("mlp.gate.weight", &[moe.experts, hidden]);
+    b.param("mlp.gate.e_score_correction_bias", &[moe.experts]);
     kept(b, "mlp.pre_expert_proj", width, hidden, false);
     b.norm("mlp.pre_expert_norm", width);
     for (name, output, input) in [
-        ("mlp.experts.gate_proj", ff, width),
-        ("mlp.experts.up_proj", ff, width),
-        ("mlp.experts.down_proj", width, ff),
+        ("mlp.experts.gate_proj", moe.ff, width),
+        ("mlp.experts.up_proj", moe.ff, width),
+        ("mlp.experts.down_proj", width, moe.ff),
     ] {
-        let weight = b.switch_linear(name, experts.count, output, input, false);
+        let weight = b.switch_linear(name, (moe.experts, moe.chosen), output, input, false);
         if !packed {
             weight.keep();
         }
     }
     b.norm("mlp.experts.post_expert_norm", width);
     kept(b, "mlp.post_expert_proj", hidden, width, false);
-    b.feed_forward(FeedForward::Experts {
-        experts: all,
-        chosen: experts.count.1,
-        ff,
-        shared_ff: 0,
-    });
+    moe.note(b);
 }
 
 fn tower(

@@ -5,6 +5,7 @@ use super::phi::{CASTS, whole_heads};
 use crate::model::blocks::attention::{Attention, Projections, QkNorm};
 use crate::model::blocks::decoder::{Decoder, PRE_NORMS, Trunk, check_rope, tied_or};
 use crate::model::blocks::mlp::{Mlp, Network};
+use crate::model::blocks::moe::Moe;
 use crate::model::{Builder, Config, ConfigError, FeedForward, KvQuantSupport, Model};
 use crate::quant::Dtype;
 
@@ -207,16 +208,17 @@ pub(super) fn nanochat(c: &Config<'_>) -> Result<Model, ConfigError> {
 pub(super) fn phixtral(c: &Config<'_>) -> Result<Model, ConfigError> {
     let hidden = c.dim_or("model_dim", 2560)?;
     let heads = c.count_or("num_heads", 32)?;
-    let (experts, chosen) = (
-        c.count_or("num_local_experts", 4)?,
-        c.count_or("num_experts_per_tok", 2)?,
-    );
     let vocab = c.dim_or("num_vocab", 51_200)?;
     let attention = Attention::of_width(c, hidden, "num_heads", heads, heads)?
         .named(Projections::Fused(["mixer.Wqkv", "mixer.out_proj"]))
         .biased(true, true);
     whole_heads(&attention, hidden)?;
-    let ff = 4 * hidden;
+    let moe = Moe::new(
+        c.count_or("num_local_experts", 4)?,
+        c.count_or("num_experts_per_tok", 2)?,
+        4 * hidden,
+    )
+    .checked(c, "num_experts_per_tok")?;
 
     let mut b = Builder::new("phixtral", c, hidden, vocab)?;
     b.kv_quant(KvQuantSupport::Refused(CASTS));
@@ -228,16 +230,11 @@ pub(super) fn phixtral(c: &Config<'_>) -> Result<Model, ConfigError> {
         |b, ()| {
             attention.list(b, hidden);
             b.layer_norm("ln", hidden);
-            let count = (experts, chosen);
-            b.switch_linear("moe.switch_mlp.fc1", count, ff, hidden, true);
-            b.switch_linear("moe.switch_mlp.fc2", count, hidden, ff, true);
-            b.linear("moe.gate", experts, hidden, false);
-            b.feed_forward(FeedForward::Experts {
-                experts,
-                chosen,
-                ff,
-                shared_ff: 0,
-            });
+            let count = (moe.experts, moe.chosen);
+            b.switch_linear("moe.switch_mlp.fc1", count, moe.ff, hidden, true);
+            b.switch_linear("moe.switch_mlp.fc2", count, hidden, moe.ff, true);
+            b.linear("moe.gate", moe.experts, hidden, false);
+            moe.note(b);
         },
     );
     b.layer_norm("lm_head.ln", hidden);

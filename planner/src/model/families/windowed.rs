@@ -7,7 +7,8 @@ use crate::model::blocks::decoder::{
     Decoder, PRE_NORMS, SANDWICH_NORMS, Trunk, Windows, tied, tied_or,
 };
 use crate::model::blocks::mlp::Mlp;
-use crate::model::{Builder, Config, ConfigError, FeedForward, Model, Policy};
+use crate::model::blocks::moe::{Moe, Router};
+use crate::model::{Builder, Config, ConfigError, Model, Policy};
 
 pub(super) fn plamo3(c: &Config<'_>) -> Result<Model, ConfigError> {
     let layers = c.count_or("num_hidden_layers", 32)?;
@@ -206,11 +207,13 @@ pub(super) fn mellum(c: &Config<'_>) -> Result<Model, ConfigError> {
     ])?;
     let (hidden, layers) = (c.dim("hidden_size")?, c.count("num_hidden_layers")?);
     let attention = explicit(c)?.normed(QkNorm::Head);
-    let (experts, chosen, ff) = (
-        c.count("num_experts")?,
-        c.count("num_experts_per_tok")?,
-        c.dim("moe_intermediate_size")?,
-    );
+    let moe = Moe::by(
+        c,
+        "num_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+    )?
+    .routed(Router::Linear("mlp.gate", Policy::Precise));
     c.dim("sliding_window")?;
     let windows = Windows::listed(c, layers, "sliding_window", |kind| kind != "full_attention")?
         .ok_or_else(|| ConfigError::Missing {
@@ -228,20 +231,7 @@ pub(super) fn mellum(c: &Config<'_>) -> Result<Model, ConfigError> {
         |i| windows.at(i),
         |b, window| {
             attention.windowed(window).list(b, hidden);
-            b.linear("mlp.gate", experts, hidden, false).precise();
-            for (name, output, input) in [
-                ("mlp.switch_mlp.gate_proj", ff, hidden),
-                ("mlp.switch_mlp.up_proj", ff, hidden),
-                ("mlp.switch_mlp.down_proj", hidden, ff),
-            ] {
-                b.switch_linear(name, (experts, chosen), output, input, false);
-            }
-            b.feed_forward(FeedForward::Experts {
-                experts,
-                chosen,
-                ff,
-                shared_ff: 0,
-            });
+            moe.list(b, hidden);
             for norm in PRE_NORMS {
                 b.norm(norm, hidden);
             }

@@ -399,7 +399,7 @@ fn ledger(request: &Request<'_>) -> Result<Vec<LedgerRow>, PlanError> {
 
 fn assumptions(report: &Report<'_>) -> Vec<String> {
     let request = report.request;
-    vec![
+    let mut lines = vec![
         format!(
             "The model is described by {}; its arrays and caches are those of mlx-lm 0.32.2 ({}).",
             report.subject.source, request.model.family
@@ -421,5 +421,15 @@ fn assumptions(report: &Report<'_>) -> Vec<String> {
             human(request.margin_bytes)
         ),
         "Speeds are for one conversation.".to_owned(),
-    ]
+    ];
+    lines.extend(
+        report
+            .plan
+            .footprint
+            .peak
+            .assumptions
+            .iter()
+            .map(|a| sentence(a.sentence())),
+    );
+    lines
 }

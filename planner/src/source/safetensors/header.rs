@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::super::json::{byte_offset, checked_text, message};
+use super::super::no_text::unexpected_text;
 use super::super::quote::quote;
-use super::{DIMENSIONS_MAX, Dtype, HEADER_BYTES_MAX, PREFIX_BYTES, SafetensorsError};
+use super::entry::{Entry, Text};
+use super::{Dtype, HEADER_BYTES_MAX, PREFIX_BYTES, SafetensorsError};
 
 /// One entry of the header, its dtype known and nothing else checked.
 pub(super) struct RawTensor {
@@ -63,47 +64,6 @@ pub(super) fn parse(header: &[u8]) -> Result<Header, SafetensorsError> {
     })
 }
 
-/// Text that is borrowed from the header where it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry<'a> {
-    #[serde(borrow)]
-    dtype: Text<'a>,
-    #[serde(deserialize_with = "shape")]
-    shape: Box<[u64]>,
-    data_offsets: [u64; 2],
-}
-
-/// A list of dimensions, no longer than [`DIMENSIONS_MAX`].
-fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[u64]>, D::Error> {
-    struct Shape;
-    impl<'de> Visitor<'de> for Shape {
-        type Value = Box<[u64]>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(formatter, "a list of at most {DIMENSIONS_MAX} dimensions")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut dimensions: A) -> Result<Self::Value, A::Error> {
-            let mut shape = [0; DIMENSIONS_MAX];
-            let mut length = 0;
-            while let Some(dimension) = dimensions.next_element()? {
-                *shape.get_mut(length).ok_or_else(|| {
-                    A::Error::custom(format_args!(
-                        "shape has more than {DIMENSIONS_MAX} dimensions"
-                    ))
-                })? = dimension;
-                length += 1;
-            }
-            Ok(shape[..length].into())
-        }
-    }
-    deserializer.deserialize_seq(Shape)
-}
-
 struct HeaderSeed<'c> {
     context: &'c RefCell<Context>,
     entries_max: usize,
@@ -113,7 +73,7 @@ impl<'de> DeserializeSeed<'de> for HeaderSeed<'_> {
     type Value = Header;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Header, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -122,6 +82,10 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object of tensor name to dtype, shape and data_offsets")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self::Value, E> {
+        Err(unexpected_text(&self))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Header, A::Error> {
@@ -142,7 +106,7 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
             }
             self.context.borrow_mut().tensor = Some(name.into_owned());
             let Entry {
-                dtype: Text(dtype),
+                dtype,
                 shape,
                 data_offsets,
             } = entries.next_value()?;
@@ -173,7 +137,7 @@ impl<'de> DeserializeSeed<'de> for Metadata {
     type Value = Option<String>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -182,6 +146,10 @@ impl<'de> Visitor<'de> for Metadata {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("`__metadata__` as an object of text to text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self::Value, E> {
+        Err(unexpected_text(&self))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {

@@ -1,5 +1,6 @@
 //! Anonymous memory of the host, written and checked by all cores.
 
+mod kernels;
 mod pattern;
 
 use std::num::NonZero;
@@ -7,6 +8,7 @@ use std::thread;
 
 use memmap2::MmapMut;
 
+pub(super) use self::kernels::HostKernels;
 use self::pattern::{CELL_BYTES, Differences};
 use super::{BackendError, DeviceInfo, Memory, MemoryFigures, Verified};
 

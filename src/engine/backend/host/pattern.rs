@@ -30,7 +30,6 @@ fn start(seed: u64, cell: u64) -> [u64; LANES] {
     state
 }
 
-#[inline(always)]
 fn step(state: &mut [u64; LANES]) {
     for word in state {
         *word ^= *word << 13;
@@ -39,7 +38,6 @@ fn step(state: &mut [u64; LANES]) {
     }
 }
 
-#[inline(always)]
 fn bytes_of(state: &[u64; LANES]) -> [u8; CHUNK_BYTES] {
     let mut bytes = [0; CHUNK_BYTES];
     for (word, out) in state.iter().zip(bytes.as_chunks_mut::<8>().0) {

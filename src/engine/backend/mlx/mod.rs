@@ -3,6 +3,7 @@
 //! The wired limit is never touched: raising it is what took machines down in other programs' memory tests. The cache
 //! limit is set to zero, so that what is released leaves the process at once.
 
+mod kernels;
 mod memory;
 mod sys;
 
@@ -11,6 +12,7 @@ use {mlx_rs, mlx_sys};
 #[cfg(target_os = "linux")]
 use {mlx_rs_linux as mlx_rs, mlx_sys_linux as mlx_sys};
 
+pub(super) use kernels::MlxKernels;
 pub(super) use memory::MlxMemory;
 
 use super::BackendError;

@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_char};
 use std::ptr;
 
-use super::mlx_rs::{Array, Device, DeviceType, Stream};
+use super::mlx_rs::{Array, Device, DeviceType, Dtype, Stream};
 use super::mlx_sys;
 use crate::engine::backend::{BackendError, DeviceInfo};
 
@@ -52,6 +52,19 @@ pub(super) fn xor(a: &Array, b: &Array) -> Result<Array, BackendError> {
     } else {
         Err(BackendError::Mlx(format!("bitwise_xor returned {code}")))
     }
+}
+
+/// An array's elements as the bytes they are, evaluated and in the host's reach.
+pub(super) fn bytes(array: &Array) -> Result<&[u8], BackendError> {
+    let length = array.nbytes();
+    let start: *const u8 = match array.dtype() {
+        // `try_as_slice` evaluates, checks that the elements lie in order, and that there is memory.
+        Dtype::Float32 => array.try_as_slice::<f32>()?.as_ptr().cast(),
+        _ => array.try_as_slice::<half::bf16>()?.as_ptr().cast(),
+    };
+    // SAFETY: `start` comes from a slice of the same array that covers all its elements, `nbytes` is their count times
+    // their size, any byte is a valid `u8`, and the result borrows the array, which keeps the memory alive.
+    Ok(unsafe { std::slice::from_raw_parts(start, length) })
 }
 
 /// Waits until the default stream has nothing left to do.
@@ -113,6 +126,9 @@ pub(super) fn default_device() -> Result<DeviceInfo, BackendError> {
                 .size(c"memory_size")
                 .or(details.size(c"total_memory")),
             working_set_bytes: details.size(c"max_recommended_working_set_size"),
+            free_bytes: details.size(c"free_memory"),
+            // Apple's GPUs share the host's memory; the GPUs that MLX drives on Linux do not.
+            separate_memory: cfg!(target_os = "linux") && matches!(kind, DeviceType::Gpu),
             cores: None,
         });
         mlx_sys::mlx_device_info_free(info);

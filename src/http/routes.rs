@@ -1,0 +1,273 @@
+//! What is answered to whom.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::stream;
+use serde::Serialize;
+use shv_machine::Sample;
+use shv_machine::derived::Derived;
+use shv_machine::headroom::Headroom;
+use tokio::sync::{oneshot, watch};
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderValue, StatusCode, header};
+use warp::reply::Response;
+use warp::{Filter as _, Reply as _};
+
+use super::{Shared, plan};
+use crate::history::Stretch;
+use crate::metrics::CONTENT_TYPE;
+use crate::sampler::Reading;
+
+/// How long a reload may take before the caller is told so.
+const RELOAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// All routes as one filter.
+pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
+    let with = {
+        let shared = shared.clone();
+        warp::any().map(move || shared.clone())
+    };
+    let get = warp::get()
+        .and(warp::path::full())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
+        .and(with.clone())
+        .map(
+            |path: warp::path::FullPath, query: String, shared: Arc<Shared>| {
+                answer(path.as_str(), &query, &shared)
+            },
+        );
+    let plans = warp::post()
+        .and(warp::path!("api" / "v1" / "plan"))
+        .and(warp::body::bytes())
+        .map(|body: bytes::Bytes| plan::answer(&body));
+    let reload = warp::post()
+        .and(warp::path!("-" / "reload"))
+        .and(with)
+        .then(reload);
+    plans
+        .or(reload)
+        .unify()
+        .or(get)
+        .unify()
+        .or(warp::any().map(other))
+        .unify()
+        .boxed()
+}
+
+fn answer(path: &str, query: &str, shared: &Arc<Shared>) -> Response {
+    match path {
+        "/metrics" => metrics(shared),
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => ready(shared),
+        "/api/v1/memory" => memory(shared),
+        "/api/v1/history" => history(query, shared),
+        "/api/v1/events" => events(shared),
+        "/api/v1/plan" | "/-/reload" => wrong_method("POST"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "not found: /metrics, /healthz, /readyz and /api/v1/memory are here\n",
+        ),
+    }
+}
+
+/// Whatever no route takes: another method on a path that is, or a path that is not.
+fn other() -> Response {
+    wrong_method("GET")
+}
+
+fn wrong_method(allowed: &'static str) -> Response {
+    let mut response = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this method is not accepted here\n",
+    );
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Response {
+    warp::reply::with_status(body.into(), status).into_response()
+}
+
+/// A document, not to be kept by caches.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let mut response = warp::reply::with_status(warp::reply::json(value), status).into_response();
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    error: &'a str,
+}
+
+/// An error as a document.
+pub(super) fn problem(status: StatusCode, why: &str) -> Response {
+    json(status, &Problem { error: why })
+}
+
+fn metrics(shared: &Shared) -> Response {
+    match shared.exposition.encode() {
+        Ok(body) => {
+            let mut response = body.into_response();
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+            response
+        }
+        Err(error) => {
+            tracing::error!("metrics could not be written: {error}");
+            text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "metrics could not be written; the log says why\n",
+            )
+        }
+    }
+}
+
+fn fresh(shared: &Shared) -> (Arc<Reading>, bool) {
+    let reading = shared.readings.borrow().clone();
+    let stale_after = Duration::from_millis(shared.settings.borrow().sampling.stale_after_ms.get());
+    let is_fresh = reading.fresh(Instant::now(), stale_after).is_some();
+    (reading, is_fresh)
+}
+
+fn ready(shared: &Shared) -> Response {
+    let (reading, is_fresh) = fresh(shared);
+    if is_fresh {
+        return text(StatusCode::OK, "ready\n");
+    }
+    let why = reading.outcome.as_ref().err().map_or_else(
+        || "the latest sample is stale".to_owned(),
+        ToString::to_string,
+    );
+    text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("not ready: {why}\n"),
+    )
+}
+
+/// A sample with what it implies.
+#[derive(Serialize)]
+struct Memory<'a> {
+    schema: &'static str,
+    age_seconds: f64,
+    sample: &'a Sample,
+    headroom: Headroom,
+    derived: Derived,
+}
+
+impl<'a> Memory<'a> {
+    fn of(sample: &'a Sample) -> Self {
+        Self {
+            schema: "shvd.memory/v1",
+            age_seconds: sample.age(SystemTime::now()).as_secs_f64(),
+            sample,
+            headroom: Headroom::of(sample),
+            derived: Derived::of(sample),
+        }
+    }
+}
+
+fn memory(shared: &Shared) -> Response {
+    let (reading, is_fresh) = fresh(shared);
+    match &reading.outcome {
+        Ok(sample) if is_fresh => json(StatusCode::OK, &Memory::of(sample)),
+        Ok(_) => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the latest sample is stale",
+        ),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
+
+fn history(query: &str, shared: &Shared) -> Response {
+    let stretch = match query {
+        "" | "stretch=hour" => Stretch::Hour,
+        "stretch=day" => Stretch::Day,
+        _ => {
+            return problem(
+                StatusCode::BAD_REQUEST,
+                "stretch=hour or stretch=day is expected",
+            );
+        }
+    };
+    let points = shared
+        .history
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .points(stretch);
+    json(StatusCode::OK, &points)
+}
+
+/// Counts a follower for as long as its stream lives.
+struct Follower {
+    shared: Arc<Shared>,
+    readings: watch::Receiver<Arc<Reading>>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.shared.followers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn events(shared: &Arc<Shared>) -> Response {
+    let most = shared.settings.borrow().limits.event_streams_max.get();
+    let before = shared.followers.fetch_add(1, Ordering::Relaxed);
+    let mut follower = Follower {
+        shared: shared.clone(),
+        readings: shared.readings.clone(),
+    };
+    if before as u64 >= most {
+        return problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "as many followers as limits.event_streams_max allows are there already",
+        );
+    }
+    // The first event is what is known now.
+    follower.readings.mark_changed();
+    let readings = stream::unfold(follower, |mut follower| async move {
+        follower.readings.changed().await.ok()?;
+        let reading = follower.readings.borrow_and_update().clone();
+        let event = match &reading.outcome {
+            Ok(sample) => warp::sse::Event::default()
+                .event("sample")
+                .json_data(Memory::of(sample)),
+            Err(error) => warp::sse::Event::default()
+                .event("failure")
+                .json_data(Problem {
+                    error: &error.to_string(),
+                }),
+        };
+        let event = event.unwrap_or_else(|_| warp::sse::Event::default().comment("not shown"));
+        Some((Ok::<_, Infallible>(event), follower))
+    });
+    let mut response = warp::sse::reply(readings).into_response();
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn reload(shared: Arc<Shared>) -> Response {
+    let (answer, answered) = oneshot::channel();
+    if shared.reload.send(answer).await.is_err() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "the server is ending");
+    }
+    match tokio::time::timeout(RELOAD_TIME_MAX, answered).await {
+        Ok(Ok(Ok(()))) => text(StatusCode::OK, "settings were read and are in force\n"),
+        Ok(Ok(Err(why))) => problem(StatusCode::BAD_REQUEST, &why),
+        Ok(Err(_)) => problem(StatusCode::SERVICE_UNAVAILABLE, "the server is ending"),
+        Err(_) => problem(
+            StatusCode::GATEWAY_TIMEOUT,
+            "reading the settings takes long; the log will say how it went",
+        ),
+    }
+}
