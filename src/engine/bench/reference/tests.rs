@@ -143,7 +143,7 @@ fn wrong_results_are_found() {
         assert!(!check.passed(), "{kernel}: {check:?}");
         tried += 1;
     }
-    assert!(tried >= 7);
+    assert!(tried >= 6, "{tried}");
 }
 
 #[test]
