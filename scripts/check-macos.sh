@@ -5,7 +5,7 @@
 # cargo-web and rust-web-src carry the standard library's source, and `cargo check` needs no linker. So the Mach code is
 # compiled on every change by the same compiler front end that a Mac would run; it is not run.
 #
-# Usage: scripts/check-macos.sh [cargo check arguments, instead of --workspace --all-targets and features]
+# Usage: scripts/check-macos.sh [cargo check arguments, instead of --workspace and features]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,7 +23,7 @@ if ((${#missing[@]})); then
 fi
 
 arguments=("$@")
-((${#arguments[@]})) || arguments=(--workspace --all-targets --features shv-machine/component)
+((${#arguments[@]})) || arguments=(--workspace --features shv-machine/component)
 
 # Some crates (ring) compile C in their build scripts, for which Apple's headers would be needed. Nothing is linked here,
 # so what they compile may be empty.

@@ -80,10 +80,10 @@ fn plans(c: &mut Criterion) {
         for (context, label) in [(4096, "4k"), (131_072, "128k")] {
             let request = request(&model, &scheme, &machine, context);
             c.bench_function(&format!("plan/{name}/{label}"), |b| {
-                b.iter(|| black_box(&request).plan())
+                b.iter(|| black_box(&request).plan());
             });
             c.bench_function(&format!("assess/{name}/{label}"), |b| {
-                b.iter(|| black_box(&request).assess())
+                b.iter(|| black_box(&request).assess());
             });
         }
     }
