@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Type-checks every crate of the workspace for aarch64-apple-darwin from a Debian machine, tests included.
+# Type-checks every crate of the workspace for aarch64-apple-darwin from a Debian machine.
 #
 # The usual toolchain has no standard library for macOS, and linking would need Apple's frameworks. Debian's rustc-web,
 # cargo-web and rust-web-src carry the standard library's source, and `cargo check` needs no linker. So the Mach code is
