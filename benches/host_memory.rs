@@ -1,8 +1,7 @@
 //! The host backend beside the machine's own memory, in one run: filling beside memset, verifying beside reading, all
 //! cores, fresh memory of the same size each time.
 //!
-//! `cargo bench -p shvd --bench host_memory` prints both medians and their ratio, and fails below 80 %. The bytes it
-//! verifies a second are what scripts/bench-stress-ng.sh sets beside stress-ng's.
+//! `cargo bench -p shvd --bench host_memory` prints both medians and their ratio, and fails below 80 %.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;
