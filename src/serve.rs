@@ -147,6 +147,7 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
     let exposition =
         exposition.map_err(|e| ServeError::Io(format!("the table of metrics: {e}")))?;
     let (reload, asked) = mpsc::channel(4);
+    let (end, ended) = watch::channel(false);
     let shared = Arc::new(Shared {
         settings: settings_out,
         gate: gate_out,
@@ -156,6 +157,7 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
         history,
         reload: reload.clone(),
         followers: Arc::new(AtomicUsize::new(0)),
+        ended: ended.clone(),
     });
     let reloader = Reloader {
         file,
@@ -166,7 +168,6 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
     };
     tokio::spawn(reloader.run(asked));
 
-    let (end, ended) = watch::channel(false);
     tokio::spawn(signals(reload, end)?);
     tracing::info!(%bound, "listening");
     http::serve(listener, shared, ended).await;
@@ -212,14 +213,14 @@ fn recorded(file: &Path) -> Result<Box<dyn Source>, SourceError> {
         error,
     };
     let name = file.display().to_string();
-    let mut opened = std::fs::File::open(file).map_err(failed)?;
-    let mut start = [0; 64];
-    let length = io::Read::read(&mut opened, &mut start).map_err(failed)?;
-    io::Seek::rewind(&mut opened).map_err(failed)?;
-    if start[..length].starts_with(b"{") {
-        let lines = io::BufReader::new(opened);
+    // Looked at and not read, so that a pipe can be followed too.
+    let mut opened = io::BufReader::new(std::fs::File::open(file).map_err(failed)?);
+    if io::BufRead::fill_buf(&mut opened)
+        .map_err(failed)?
+        .starts_with(b"{")
+    {
         return Ok(Box::new(replay::Replay::new(
-            lines,
+            opened,
             &name,
             replay::Pace::AsRecorded,
         )));

@@ -338,22 +338,126 @@ fn settings_are_read_again_all_or_nothing() {
 
 #[test]
 fn sigterm_lets_requests_finish_and_ends() {
-    let mut daemon = Daemon::start("limits: {drain_time_ms: 500}");
+    let mut daemon = Daemon::start("limits: {drain_time_ms: 30000}");
     let mut follower = daemon.connect();
     follower
         .write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     let mut start = [0; 12];
     follower.read_exact(&mut start).unwrap();
+    // A request whose body is on its way, and which is answered although the end has been asked for.
+    let mut posting = daemon.connect();
+    let body = r#"{"model": "7b", "quant": "int4"}"#;
+    let head = post("/api/v1/plan", body);
+    let (sent, rest) = head.split_at(head.len() - 10);
+    posting.write_all(sent.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
     let begun = Instant::now();
     daemon.signal("-TERM");
+    std::thread::sleep(Duration::from_millis(300));
+    posting.write_all(rest.as_bytes()).unwrap();
+    assert!(read_all(&mut posting).starts_with("HTTP/1.1 200"));
     let status = daemon.child.wait().unwrap();
     assert!(status.success(), "{status}");
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
+        begun.elapsed() < Duration::from_secs(10),
+        "a follower must not hold up the end: {:?}",
         begun.elapsed()
     );
+    assert!(read_all(&mut follower).contains("event:sample"));
+}
+
+#[test]
+fn a_body_that_drips_is_cut_off() {
+    let daemon = Daemon::start("limits: {idle_time_ms: 600}");
+    let mut dripping = daemon.connect();
+    dripping
+        .write_all(b"POST /api/v1/plan HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        .unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(8) && dripping.write_all(b"x").is_ok() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(7));
+}
+
+#[test]
+fn connections_that_asked_once_and_then_wait_make_way() {
+    let daemon = Daemon::start("limits: {connections_max: 3}");
+    let waiting: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let mut stream = daemon.connect();
+            stream
+                .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .unwrap();
+            let mut start = [0; 12];
+            stream.read_exact(&mut start).unwrap();
+            stream
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(daemon.get("/healthz").starts_with("HTTP/1.1 200"));
+    drop(waiting);
+}
+
+#[test]
+fn a_source_that_hangs_or_breaks_shows_as_absent_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("samples");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    // Opened for both, so that neither side waits for the other; the daemon reads what is written here.
+    let mut samples = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&pipe)
+        .unwrap();
+    let mut send = |second: u32| {
+        let line =
+            format!(r#"{{"taken_at_unix_seconds":{second},"memory":{{"free_bytes":{second}}}}}"#);
+        samples.write_all(format!("{line}\n").as_bytes()).unwrap();
+    };
+    send(1000);
+    send(1001);
+    let daemon = Daemon::start(&format!(
+        "source: {{kind: replay, file: {}}}\nsampling: {{interval_ms: 100, timeout_ms: 200, stale_after_ms: 1000}}\n",
+        pipe.display()
+    ));
+    daemon.ready();
+    assert_eq!(daemon.metric("shv_memory_free_bytes"), Some(1000.0));
+
+    // A second on, the next sample is due and the source waits for it.
+    let until = Instant::now() + Duration::from_secs(10);
+    while daemon.metric("shv_sample_success") != Some(0.0) {
+        assert!(Instant::now() < until, "it did not notice");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let text = daemon.get("/metrics");
+    assert!(!text.contains("shv_memory_"), "{text}");
+    assert!(text.contains("shv_collector_success{collector=\"memory\"} 0"));
+    assert!(text.contains("shv_sample_failures_total{reason=\"timeout\"}"));
+    let not_ready = daemon.get("/readyz");
+    assert!(
+        not_ready.starts_with("HTTP/1.1 503") && not_ready.contains("has not answered"),
+        "{not_ready}"
+    );
+    assert!(daemon.get("/api/v1/memory").starts_with("HTTP/1.1 503"));
+    assert!(daemon.get("/healthz").starts_with("HTTP/1.1 200"));
+
+    send(1002);
+    send(5000);
+    daemon.ready();
+    let until = Instant::now() + Duration::from_secs(10);
+    while daemon.metric("shv_memory_free_bytes") != Some(1002.0) {
+        assert!(Instant::now() < until, "it did not go on");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(daemon.metric("shv_sample_success"), Some(1.0));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The accept loop: as many connections as may be, each with its deadlines, and a drain at the end.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +29,9 @@ use crate::metrics::{Activity, Dropped};
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 21\r\nConnection: close\r\nRetry-After: 1\r\n\r\ntoo many connections\n";
 /// Pause after a failed accept, which is most often a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The most bytes of a request's header.
+const HEADER_BYTES_MAX: usize = 64 << 10;
 
 /// Serves `listener` until `ended` says so, then lets requests finish for as long as the settings allow.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut ended: watch::Receiver<bool>) {
@@ -88,7 +90,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut ended: watch:
 }
 
 /// Waits until the end is said, or nobody is left who could say it.
-async fn said(ended: &mut watch::Receiver<bool>) {
+pub(super) async fn said(ended: &mut watch::Receiver<bool>) {
     let _ = ended.wait_for(|ended| *ended).await;
 }
 
@@ -126,22 +128,27 @@ impl Open {
         self.lock().1.len()
     }
 
-    /// Sends away the oldest connection that has sent no request; whether there was one.
+    /// Sends away a connection that waits for a request: the oldest that never sent one, else the oldest of the others.
+    /// Whether there was one.
     fn make_way(&self, activity: &Activity) -> bool {
         let mut entries = self.lock();
-        let Some(oldest) = entries
+        let waiting = entries
             .1
             .iter()
-            .find(|(_, entry)| !entry.phase.has_asked())
-            .map(|(id, _)| *id)
-        else {
-            return false;
-        };
-        if let Some(entry) = entries.1.remove(&oldest) {
-            entry.leave.notify_one();
-            activity.dropped(Dropped::MadeWay);
+            .filter_map(|(id, entry)| Some((entry.phase.waits_having_asked()?, *id)));
+        let mut candidates: Vec<_> = waiting.collect();
+        candidates.sort_unstable();
+        for (_, id) in candidates {
+            // Between the two looks its request may have come.
+            if entries.1.get(&id).is_some_and(|entry| entry.phase.leave())
+                && let Some(entry) = entries.1.remove(&id)
+            {
+                entry.leave.notify_one();
+                activity.dropped(Dropped::MadeWay);
+                return true;
+            }
         }
-        true
+        false
     }
 }
 
@@ -230,20 +237,24 @@ async fn requests<S>(
     let phase = ticket.phase.clone();
     let activity = shared.activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        phase.serving();
         let (phase, shared, filter) = (phase.clone(), shared.clone(), filter.clone());
         async move {
+            if !phase.serving() {
+                return Err(MadeWay);
+            }
+            let finished = Finished(phase);
             let response = respond(request, &shared, filter).await;
             shared.activity.answered(response.status().as_u16());
-            Ok::<_, Infallible>(response.map(|body| Watched {
+            Ok(response.map(|body| Watched {
                 body,
-                _finished: Finished(phase),
+                _finished: finished,
             }))
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
+        .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
@@ -276,17 +287,27 @@ async fn respond(
         tracing::debug!(path = request.uri().path(), "denied: {denied:?}");
         return refusal(denied);
     }
-    let most =
-        usize::try_from(shared.settings.borrow().limits.body_bytes_max.get()).unwrap_or(usize::MAX);
+    let limits = shared.settings.borrow().limits.clone();
+    let most = usize::try_from(limits.body_bytes_max.get()).unwrap_or(usize::MAX);
     let (head, body) = request.into_parts();
     let told = body.size_hint().lower();
     if told > most as u64 {
         return too_large(most);
     }
-    let body = match Limited::new(body, most).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return too_large(most),
+    // The whole body has this long: one that drips would else hold its connection for as long as it likes.
+    let time = Duration::from_millis(limits.idle_time_ms.get());
+    let whole = tokio::time::timeout(time, Limited::new(body, most).collect());
+    let body = match whole.await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(most),
         Err(_) => {
+            shared.activity.dropped(Dropped::TooSlow);
+            return closing(routes::problem(
+                StatusCode::REQUEST_TIMEOUT,
+                &format!("the body did not come within {} ms", time.as_millis()),
+            ));
+        }
+        Ok(Err(_)) => {
             return closing(routes::problem(
                 StatusCode::BAD_REQUEST,
                 "the body did not come whole",
@@ -356,6 +377,11 @@ fn hardened(mut response: warp::reply::Response) -> warp::reply::Response {
     );
     response
 }
+
+/// The connection was told to make way when its request came.
+#[derive(Debug, thiserror::Error)]
+#[error("it made way for another connection")]
+struct MadeWay;
 
 /// Tells the connection that a response is through, however it ends.
 struct Finished(Arc<Phase>);

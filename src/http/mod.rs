@@ -53,6 +53,8 @@ pub struct Shared {
     pub reload: mpsc::Sender<ReloadRequest>,
     /// Followers of the events.
     pub followers: Arc<AtomicUsize>,
+    /// Turns true when the daemon is to end.
+    pub ended: watch::Receiver<bool>,
 }
 
 /// What a connection has to pass.

@@ -16,6 +16,7 @@ use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 use warp::{Filter as _, Reply as _};
 
+use super::accept::said;
 use super::{Shared, plan};
 use crate::history::Stretch;
 use crate::metrics::CONTENT_TYPE;
@@ -23,6 +24,9 @@ use crate::sampler::Reading;
 
 /// How long a reload may take before the caller is told so.
 const RELOAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A comment is sent to followers after this long without a reading.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// All routes as one filter.
 pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
@@ -210,6 +214,7 @@ fn history(query: &str, shared: &Shared) -> Response {
 struct Follower {
     shared: Arc<Shared>,
     readings: watch::Receiver<Arc<Reading>>,
+    ended: watch::Receiver<bool>,
 }
 
 impl Drop for Follower {
@@ -224,6 +229,7 @@ fn events(shared: &Arc<Shared>) -> Response {
     let mut follower = Follower {
         shared: shared.clone(),
         readings: shared.readings.clone(),
+        ended: shared.ended.clone(),
     };
     if before as u64 >= most {
         return problem(
@@ -234,7 +240,10 @@ fn events(shared: &Arc<Shared>) -> Response {
     // The first event is what is known now.
     follower.readings.mark_changed();
     let readings = stream::unfold(follower, |mut follower| async move {
-        follower.readings.changed().await.ok()?;
+        tokio::select! {
+            changed = follower.readings.changed() => changed.ok()?,
+            () = said(&mut follower.ended) => return None,
+        }
         let reading = follower.readings.borrow_and_update().clone();
         let event = match &reading.outcome {
             Ok(sample) => warp::sse::Event::default()
@@ -249,7 +258,10 @@ fn events(shared: &Arc<Shared>) -> Response {
         let event = event.unwrap_or_else(|_| warp::sse::Event::default().comment("not shown"));
         Some((Ok::<_, Infallible>(event), follower))
     });
-    let mut response = warp::sse::reply(readings).into_response();
+    // Readings may come more rarely than a connection may stand still.
+    let idle = Duration::from_millis(shared.settings.borrow().limits.idle_time_ms.get());
+    let kept_alive = warp::sse::keep_alive().interval(KEEP_ALIVE.min(idle / 2));
+    let mut response = warp::sse::reply(kept_alive.stream(readings)).into_response();
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

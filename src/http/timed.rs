@@ -10,39 +10,52 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// What a connection is doing. The service sets it; the stream looks at it.
+/// What a connection is doing. The service sets it; the stream and the accept loop look at it.
 #[derive(Debug, Default)]
 pub(super) struct Phase(AtomicU8);
 
 const HEADER: u8 = 0;
 const SERVING: u8 = 1;
 const IDLE: u8 = 2;
+/// It has to make way for another connection.
+const LEAVING: u8 = 3;
 /// Set once the first request is there, and never taken back.
 const ASKED: u8 = 4;
 
 impl Phase {
-    /// A request's header has been read.
-    pub(super) fn serving(&self) {
-        self.0.store(SERVING | ASKED, Ordering::Relaxed);
+    /// A request's header has been read. `false` when the connection has to make way instead.
+    pub(super) fn serving(&self) -> bool {
+        self.change(|state| (state & !ASKED != LEAVING).then_some(SERVING | ASKED))
     }
 
     /// A response has been handed over whole.
     pub(super) fn idle(&self) {
-        self.0.store(IDLE | ASKED, Ordering::Relaxed);
+        self.change(|state| (state & !ASKED == SERVING).then_some(IDLE | ASKED));
     }
 
-    /// Whether the connection ever sent a request.
-    pub(super) fn has_asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & ASKED != 0
+    /// Tells the connection to make way. `false` when it is answering a request, which it may finish.
+    pub(super) fn leave(&self) -> bool {
+        self.change(|state| matches!(state & !ASKED, HEADER | IDLE).then_some(LEAVING))
+    }
+
+    /// Whether the connection ever sent a request, if it is waiting for one now.
+    pub(super) fn waits_having_asked(&self) -> Option<bool> {
+        let state = self.0.load(Ordering::Acquire);
+        matches!(state & !ASKED, HEADER | IDLE).then_some(state & ASKED != 0)
     }
 
     fn is(&self, state: u8) -> bool {
-        self.0.load(Ordering::Relaxed) & !ASKED == state
+        self.0.load(Ordering::Acquire) & !ASKED == state
     }
 
     fn header_began(&self) {
-        let asked = self.0.load(Ordering::Relaxed) & ASKED;
-        self.0.store(HEADER | asked, Ordering::Relaxed);
+        self.change(|state| (state & !ASKED == IDLE).then_some(HEADER | state & ASKED));
+    }
+
+    fn change(&self, to: impl Fn(u8) -> Option<u8>) -> bool {
+        self.0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, to)
+            .is_ok()
     }
 }
 
@@ -175,5 +188,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_waits_makes_way_and_one_that_answers_does_not() {
+        let phase = Phase::default();
+        assert_eq!(phase.waits_having_asked(), Some(false));
+        assert!(phase.serving());
+        assert_eq!(phase.waits_having_asked(), None);
+        assert!(!phase.leave());
+        phase.idle();
+        assert_eq!(phase.waits_having_asked(), Some(true));
+        phase.header_began();
+        assert!(phase.is(HEADER));
+        assert_eq!(phase.waits_having_asked(), Some(true));
+        assert!(phase.leave());
+        assert!(!phase.serving(), "it is too late for a request");
+        assert!(!phase.leave(), "once is enough");
     }
 }
