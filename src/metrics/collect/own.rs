@@ -1,25 +1,84 @@
 //! The daemon as a process, under the names that Prometheus's client libraries use.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::{Families, Scrape, Success};
 use crate::metrics::table as t;
 
-/// The system's view of this process, kept so that a scrape reads it again instead of building it.
+/// For how long what was read is shown again. Reading takes longer than all other collectors together, and scrapers that
+/// come at once would wait for each other.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// The system's view of this process, and what it last said.
 pub(super) struct OwnProcess {
-    system: Mutex<Option<System>>,
     pid: Pid,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Kept so that it is read again instead of built.
+    system: Option<System>,
+    latest: Option<(Instant, Figures)>,
+}
+
+#[derive(Clone, Copy)]
+struct Figures {
+    cpu_seconds: f64,
+    resident_bytes: u64,
+    virtual_bytes: u64,
+    start_unix_seconds: u64,
+    open_files: Option<usize>,
+    open_files_max: Option<usize>,
 }
 
 impl Default for OwnProcess {
     fn default() -> Self {
+        let state = State {
+            system: System::new().ok(),
+            latest: None,
+        };
         Self {
-            system: Mutex::new(System::new().ok()),
             pid: Pid::from_u32(std::process::id()),
+            state: Mutex::new(state),
         }
     }
+}
+
+impl OwnProcess {
+    fn figures(&self, now: Instant) -> Option<Figures> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, figures)) = state.latest
+            && now.saturating_duration_since(at) < KEPT
+        {
+            return Some(figures);
+        }
+        let figures = state
+            .system
+            .as_mut()
+            .and_then(|system| read(system, self.pid));
+        state.latest = figures.map(|figures| (now, figures));
+        figures
+    }
+}
+
+fn read(system: &mut System, pid: Pid) -> Option<Figures> {
+    let kind = ProcessRefreshKind::nothing()
+        .with_cpu()
+        .with_memory()
+        .without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind);
+    let process = system.process(pid)?;
+    Some(Figures {
+        cpu_seconds: process.accumulated_cpu_time() as f64 / 1e3,
+        resident_bytes: process.memory(),
+        virtual_bytes: process.virtual_memory(),
+        start_unix_seconds: process.start_time(),
+        open_files: process.open_files(),
+        open_files_max: process.open_files_limit(),
+    })
 }
 
 pub(super) fn collect(scrape: &Scrape<'_>, out: &mut Families) -> Success {
@@ -28,32 +87,17 @@ pub(super) fn collect(scrape: &Scrape<'_>, out: &mut Families) -> Success {
         .and_then(|sample| sample.own_process.as_ref()?.footprint_bytes);
     out.put_count(&t::OWN_FOOTPRINT, footprint);
 
-    let own = scrape.own;
-    let mut system = own.system.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(system) = system.as_mut() else {
+    let Some(figures) = scrape.own.figures(scrape.now) else {
         return false;
     };
-    let kind = ProcessRefreshKind::nothing()
-        .with_cpu()
-        .with_memory()
-        .without_tasks();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own.pid]), false, kind);
-    let Some(process) = system.process(own.pid) else {
-        return false;
-    };
-    out.put(
-        &t::OWN_CPU,
-        Some(process.accumulated_cpu_time() as f64 / 1e3),
-    );
+    let count = |files: Option<usize>| files.map(|files| files as u64);
+    out.put(&t::OWN_CPU, Some(figures.cpu_seconds));
     out.put_counts(&[
-        (&t::OWN_RESIDENT, Some(process.memory())),
-        (&t::OWN_VIRTUAL, Some(process.virtual_memory())),
-        (&t::OWN_START, Some(process.start_time())),
-        (&t::OWN_FDS, process.open_files().map(|count| count as u64)),
-        (
-            &t::OWN_FDS_MAX,
-            process.open_files_limit().map(|count| count as u64),
-        ),
+        (&t::OWN_RESIDENT, Some(figures.resident_bytes)),
+        (&t::OWN_VIRTUAL, Some(figures.virtual_bytes)),
+        (&t::OWN_START, Some(figures.start_unix_seconds)),
+        (&t::OWN_FDS, count(figures.open_files)),
+        (&t::OWN_FDS_MAX, count(figures.open_files_max)),
     ]);
     true
 }
