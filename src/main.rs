@@ -1,10 +1,10 @@
 //! `shvd`: see `shvd --help`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shvd::cli::{bench, pressure};
+use shvd::cli::{bench, pressure, profile};
 use shvd::engine::pressure::Plan;
 use shvd::serve::{self, Settings};
 
@@ -26,7 +26,6 @@ struct SettingsFile {
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one is made, once")]
 enum Command {
     /// Serve metrics, the page and the interface (the default).
     Serve(SettingsFile),
@@ -36,6 +35,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Fill memory, hold it, verify every byte, and give it back, under a watchdog.
     Pressure(pressure::PressureArgs),
+    /// Follow a process and its children: peak, swap, and memory over time.
+    Profile(profile::ProfileArgs),
     #[command(hide = true)]
     PressureWorker(pressure::WorkerArgs),
     /// Print docs/metrics.md.
@@ -50,9 +51,10 @@ fn main() -> ExitCode {
         .unwrap_or(Command::Serve(arguments.settings))
     {
         Command::Serve(SettingsFile { config }) => start(config),
-        Command::CheckConfig(SettingsFile { config }) => check(config),
+        Command::CheckConfig(SettingsFile { config }) => check(config.as_deref()),
         Command::Bench(args) => bench::run_command(&args),
         Command::Pressure(args) => pressure::run_command(&args, Plan::default()),
+        Command::Profile(args) => profile::run_command(&args),
         Command::PressureWorker(args) => pressure::run_worker(&args),
         Command::MetricsDoc => {
             print!("{}", shvd::metrics::markdown());
@@ -76,8 +78,8 @@ fn start(file: Option<PathBuf>) -> ExitCode {
     }
 }
 
-fn check(file: Option<PathBuf>) -> ExitCode {
-    match Settings::load(file.as_deref()) {
+fn check(file: Option<&Path>) -> ExitCode {
+    match Settings::load(file) {
         Ok(_) => {
             println!("the settings are good");
             ExitCode::SUCCESS

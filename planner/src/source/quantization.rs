@@ -22,7 +22,7 @@ use pattern::Pattern;
 pub fn declared(model: &Model, description: &Value) -> Result<Option<Scheme>, ConfigError> {
     let top = Config::new(description)?;
     if let Some(own) = top.object("quantization")? {
-        let packing = packing(&own)?;
+        let packing = packing(&own, true)?;
         let overrides = exceptions(&own, description.get("quantization"), packing)?;
         return Ok(Some(scheme(model, packing, overrides)));
     }
@@ -47,16 +47,9 @@ fn scheme(model: &Model, packing: Packing, overrides: BTreeMap<String, Override>
     }
 }
 
-/// `{"group_size": 64, "bits": 4, "mode": "affine"}`.
-fn packing(object: &Config<'_>) -> Result<Packing, ConfigError> {
-    let number = |field: &'static str| match object.count_opt(field)? {
-        Some(number) => Ok(number),
-        None => Err(ConfigError::Missing {
-            field: field.to_owned(),
-            expected: "a whole number is expected",
-        }),
-    };
-    let (bits, group_size) = (number("bits")?, number("group_size")?);
+/// `{"group_size": 64, "bits": 4, "mode": "affine"}`. Numbers that are absent are the mode's own where it is said of one
+/// module, and missing where it is said of all.
+fn packing(object: &Config<'_>, of_all: bool) -> Result<Packing, ConfigError> {
     let mode = match object.text("mode")?.unwrap_or("affine") {
         "affine" => Mode::Affine,
         "mxfp4" => Mode::Mxfp4,
@@ -64,6 +57,21 @@ fn packing(object: &Config<'_>) -> Result<Packing, ConfigError> {
         "mxfp8" => Mode::Mxfp8,
         _ => return Err(object.invalid("mode", "affine, mxfp4, nvfp4 or mxfp8 is expected")),
     };
+    let usual = match mode {
+        Mode::Affine => (4, 64),
+        Mode::Mxfp4 => (4, 32),
+        Mode::Nvfp4 => (4, 16),
+        Mode::Mxfp8 => (8, 32),
+    };
+    let number = |field: &'static str, usual: u64| match object.count_opt(field)? {
+        Some(number) => Ok(number),
+        None if !of_all => Ok(usual),
+        None => Err(ConfigError::Missing {
+            field: field.to_owned(),
+            expected: "a whole number is expected",
+        }),
+    };
+    let (bits, group_size) = (number("bits", usual.0)?, number("group_size", usual.1)?);
     let (bits_known, groups_known): (&[u64], &[u64]) = match mode {
         Mode::Affine => (&[2, 3, 4, 5, 6, 8], &[32, 64, 128]),
         Mode::Mxfp4 => (&[4], &[32]),
@@ -103,7 +111,7 @@ fn exceptions(
             Value::Bool(false) => Override::Keep,
             Value::Bool(true) => Override::Packed(packing),
             Value::Object(_) => {
-                Override::Packed(self::packing(&Config::new(value)?).map_err(|error| {
+                Override::Packed(self::packing(&Config::new(value)?, false).map_err(|error| {
                     own.invalid(
                         path,
                         format!("parameters of a quantization are expected ({error})"),

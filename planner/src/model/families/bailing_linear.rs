@@ -114,7 +114,7 @@ pub(super) fn bailing_hybrid(c: &Config<'_>) -> Result<Model, ConfigError> {
         None => Attention::divided(c, hidden)?.k_dim,
     };
     let rotated = (head_dim as f64 * c.number_or("partial_rotary_factor", 0.5)?) as u64;
-    if rotated == 0 || rotated > head_dim || rotated % 2 != 0 {
+    if rotated == 0 || rotated > head_dim || !rotated.is_multiple_of(2) {
         return Err(ConfigError::Refused(format!(
             "ValueError: Invalid rotary dimension {rotated} with head_dim={head_dim}"
         )));

@@ -145,17 +145,18 @@ fn build(
     ]));
     let attends = match c.wholes("full_attn_idxs")? {
         Some(indices) => indices,
-        None => match c.texts("layer_types")? {
-            Some(types) => (0..)
-                .zip(&types)
-                .filter(|(_, kind)| **kind == "full_attention")
-                .map(|(i, _)| i)
-                .collect(),
-            None => {
+        None => {
+            if let Some(types) = c.texts("layer_types")? {
+                (0..)
+                    .zip(&types)
+                    .filter(|(_, kind)| **kind == "full_attention")
+                    .map(|(i, _)| i)
+                    .collect()
+            } else {
                 c.needs(&["layer_types"])?;
                 Vec::new()
             }
-        },
+        }
     };
     if attends.is_empty() {
         return Err(ConfigError::Refused(
