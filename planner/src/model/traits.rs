@@ -69,6 +69,10 @@ pub struct Traits {
     pub router_bits: u8,
     /// Biases in the experts.
     pub expert_bias: bool,
+    /// Experts of two matrices, without a gate (nemotron_h); the network that all tokens share is like them.
+    pub plain_experts: bool,
+    /// Width of the stream that experts work on; 0 where it is the layer's own (nemotron_h, kimi_k3).
+    pub expert_stream: u64,
     /// A gate on the shared expert.
     pub shared_gate: bool,
     /// A dense network of the layer's own beside the experts, each with norms (gemma4).
@@ -117,6 +121,8 @@ impl Traits {
             traits.read(tensor, group, model.hidden, &mut seen);
         }
         traits.keys_are_values = seen.keys && !seen.values && !traits.fused_qkv;
+        traits.plain_experts =
+            matches!(group.feed_forward, FeedForward::Experts { .. }) && !seen.expert_gate;
         traits.norms = match seen {
             Seen {
                 after: true,
@@ -181,6 +187,28 @@ impl Traits {
             "pre_feedforward_layernorm_2" => self.dense_beside = true,
             _ => {}
         }
+        if let (
+            FeedForward::Experts {
+                experts,
+                chosen,
+                ff,
+                ..
+            },
+            true,
+        ) = (group.feed_forward, linear)
+            && tensor.reads
+                == (Reads::Experts {
+                    chosen,
+                    of: experts,
+                })
+        {
+            seen.expert_gate |= name.contains("gate");
+            // The first matrix of an expert; the last takes the width inside.
+            let input = tensor.shape.last();
+            if dims.get(1) == Some(&ff) && input != hidden {
+                self.expert_stream = input;
+            }
+        }
         if parameter == "e_score_correction_bias" {
             self.single_precision_scores = true;
         }
@@ -206,6 +234,7 @@ struct Seen {
     values: bool,
     before: bool,
     after: bool,
+    expert_gate: bool,
     wide_norms: u32,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Follows mlx-lm 0.32.2 `models/llama.py` (MLP), `models/switch_layers.py` (`SwitchGLU`: tokens are sorted by expert
 //! from 64 on), `models/qwen3_moe.py`, `models/deepseek_v3.py` (choice by groups, scores in single precision),
-//! `models/gemma4_text.py` (a dense network beside the experts).
+//! `models/gemma4_text.py` (a dense network beside the experts), `models/nemotron_h.py` (experts without a gate, on a
+//! narrower stream).
 
 use super::tape::{Buf, ONE, Out, Spec, Tape, Work};
 use super::{Chunk, Layer};
@@ -65,29 +66,38 @@ pub(super) fn experts(
         tape.item
     };
     let sent = rows * e.chosen as f64;
+    let stream = stream(layer);
     let (chosen, scores) = route(tape, layer, rows, routed, e, item);
+    let x = if stream == hidden {
+        n
+    } else {
+        tape.linear(n, rows, hidden, stream, traits.mlp_bias)
+    };
     let mut y = if sent >= SORTED_FROM {
         let flat = tape.op(&[chosen], Out::NewOf(sent, 4.0), ONE);
         let order = tape.op(&[flat], Out::NewOf(sent, 4.0), ONE);
         let back = tape.op(&[order], Out::NewOf(sent, 4.0), ONE);
         let tokens = tape.op(&[order], Out::NewOf(sent, 4.0), ONE);
-        let sorted = tape.op(&[n, tokens], Out::New(sent * hidden as f64), ONE);
+        let sorted = tape.op(&[x, tokens], Out::New(sent * stream as f64), ONE);
         let index = tape.op(&[flat, order], Out::NewOf(sent, 4.0), ONE);
         let d = network(tape, layer, sent, sorted, index, e);
-        tape.op(&[d, back], Out::New(sent * hidden as f64), ONE)
+        tape.op(&[d, back], Out::New(sent * stream as f64), ONE)
     } else {
-        network(tape, layer, sent, n, chosen, e)
+        network(tape, layer, sent, x, chosen, e)
     };
     if single {
-        y = tape.op(&[y], Out::NewOf(sent * hidden as f64, 4.0), ONE);
+        y = tape.op(&[y], Out::NewOf(sent * stream as f64, 4.0), ONE);
     }
     tape.op(&[y, scores], Out::Into(y), ONE);
-    y = tape.op(&[y], Out::NewOf(rows * hidden as f64, item), ONE);
+    y = tape.op(&[y], Out::NewOf(rows * stream as f64, item), ONE);
     if single {
-        y = tape.from(y, rows * hidden as f64);
+        y = tape.from(y, rows * stream as f64);
+    }
+    if stream != hidden {
+        y = tape.linear(y, rows, stream, hidden, traits.mlp_bias);
     }
     if e.shared_ff > 0 && !traits.dense_beside {
-        let d = dense(tape, layer, chunk, n, e.shared_ff, true);
+        let d = dense(tape, layer, chunk, n, e.shared_ff, !traits.plain_experts);
         if traits.shared_gate {
             let weights = Tape::packed_elements(Packing::PRECISE, hidden as f64);
             let spec = Spec {
@@ -156,8 +166,21 @@ fn network(tape: &mut Tape, layer: &Layer<'_>, sent: f64, x: Buf, index: Buf, e:
         }
         y
     };
-    let up = product(tape, x, layer.hidden, e.ff);
-    let gate = product(tape, x, layer.hidden, e.ff);
-    tape.op(&[up, gate], Out::Into(gate), ONE);
-    product(tape, gate, e.ff, layer.hidden)
+    let stream = stream(layer);
+    let up = product(tape, x, stream, e.ff);
+    let inside = if layer.traits.plain_experts {
+        tape.over(up)
+    } else {
+        let gate = product(tape, x, stream, e.ff);
+        tape.op(&[up, gate], Out::Into(gate), ONE)
+    };
+    product(tape, inside, e.ff, stream)
+}
+
+/// Width of the stream that the experts work on.
+const fn stream(layer: &Layer<'_>) -> u64 {
+    match layer.traits.expert_stream {
+        0 => layer.hidden,
+        stream => stream,
+    }
 }

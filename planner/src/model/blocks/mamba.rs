@@ -4,7 +4,7 @@
 //! the activations' type, `ssm_update` of Mamba 2 in single precision.
 
 use super::recurrent::{self, Kept};
-use crate::model::{Builder, Recurrence};
+use crate::model::{Builder, Config, ConfigError, Recurrence};
 use crate::quant::Dtype;
 
 /// A selective scan with a state for each channel. Lists everything in the current scope.
@@ -83,6 +83,30 @@ pub struct Mamba2 {
 }
 
 impl Mamba2 {
+    /// The same, once the heads are known to fill the channels and to divide by the groups; `heads` and `groups` are
+    /// where their numbers stand.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn checked(self, c: &Config<'_>, heads: &str, groups: &str) -> Result<Self, ConfigError> {
+        if self.heads.checked_mul(self.head_dim) != Some(self.inner) {
+            return Err(c.invalid(
+                heads,
+                format!(
+                    "heads of {} that fill {} channels are expected",
+                    self.head_dim, self.inner
+                ),
+            ));
+        }
+        if self.groups == 0 || !self.heads.is_multiple_of(self.groups) {
+            return Err(c.invalid(
+                groups,
+                format!("a divisor of the {} heads is expected", self.heads),
+            ));
+        }
+        Ok(self)
+    }
+
     /// Lists the arrays, the mixer and the state.
     pub fn list(&self, b: &mut Builder, hidden: u64) {
         let conv_dim = self.inner + 2 * self.groups * self.state;

@@ -52,3 +52,25 @@ pub fn note(b: &mut Builder, kind: Recurrence, kept: Kept) {
         }
     });
 }
+
+/// Notes the mixer and the `ArraysCache` of a layer with short convolutions alone: the tail of `channels` inputs.
+pub fn convolution(b: &mut Builder, channels: u64, kernel: u64) {
+    let tail = kernel
+        .saturating_sub(1)
+        .checked_mul(channels)
+        .filter(|&n| n <= STATE_ELEMENTS_MAX);
+    let Some(elements) = tail else {
+        b.fail(ConfigError::Overflow {
+            path: "the tail of a convolution".to_owned(),
+        });
+        return;
+    };
+    b.mixer(Mixer::Convolution {
+        dim: channels,
+        kernel,
+    });
+    b.cache(CacheKind::State {
+        elements,
+        f32_elements: 0,
+    });
+}

@@ -29,13 +29,33 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
         c.count("num_attention_heads")?,
         c.count("num_key_value_heads")?,
     );
+    let sliding = c.wholes("sliding_window_layers")?.unwrap_or_default();
     let nonzero = |n: Option<u64>, default| n.filter(|&n| n > 0).unwrap_or(default);
     let swa_heads = nonzero(c.count_opt("num_swa_attention_heads")?, heads);
     let swa_kv_heads = nonzero(c.count_opt("num_swa_key_value_heads")?, kv_heads);
-    for (field, heads) in [
-        ("num_attention_heads", heads),
-        ("num_swa_attention_heads", swa_heads),
+    for (field, heads, kv_field, kv_heads) in [
+        (
+            "num_attention_heads",
+            heads,
+            "num_key_value_heads",
+            kv_heads,
+        ),
+        (
+            "num_swa_attention_heads",
+            swa_heads,
+            "num_swa_key_value_heads",
+            swa_kv_heads,
+        ),
     ] {
+        if field == "num_swa_attention_heads" && sliding.is_empty() {
+            continue;
+        }
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(c.invalid(
+                kv_field,
+                format!("a divisor of the {heads} query heads is expected"),
+            ));
+        }
         if hidden % heads != 0 {
             return Err(c.invalid(
                 field,
@@ -43,7 +63,6 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
             ));
         }
     }
-    let sliding = c.wholes("sliding_window_layers")?.unwrap_or_default();
 
     let mut b = Builder::new("baichuan_m1", c, hidden, vocab)?;
     b.own_cache();

@@ -33,7 +33,8 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
         out_bias: c.flag_or("projectors_bias", false)?,
         norm: c.flag_or("mamba_rms_norm", false)?,
         keeps_a_log: false,
-    };
+    }
+    .checked(c, "mamba_n_heads", "mamba_n_groups")?;
     let mlp_bias = c.flag_or("mlp_bias", false)?;
     let tied = c.flag_or("tie_word_embeddings", true)?;
 

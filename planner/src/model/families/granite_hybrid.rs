@@ -84,7 +84,7 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
 fn mixer(c: &Config<'_>) -> Result<Mamba2, ConfigError> {
     let (heads, head_dim) = (c.count("mamba_n_heads")?, c.dim("mamba_d_head")?);
     let bias = c.flag_or("mamba_proj_bias", false)?;
-    Ok(Mamba2 {
+    Mamba2 {
         inner: heads * head_dim,
         heads,
         head_dim,
@@ -96,5 +96,6 @@ fn mixer(c: &Config<'_>) -> Result<Mamba2, ConfigError> {
         out_bias: bias,
         norm: true,
         keeps_a_log: false,
-    })
+    }
+    .checked(c, "mamba_n_heads", "mamba_n_groups")
 }

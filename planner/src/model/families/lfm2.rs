@@ -5,7 +5,8 @@ use crate::model::blocks::attention::{Attention, Projections, QkNorm};
 use crate::model::blocks::frame::{Frame, Trunk};
 use crate::model::blocks::mlp::{Mlp, Network};
 use crate::model::blocks::moe::{Moe, Networks, Router};
-use crate::model::{Builder, CacheKind, Config, ConfigError, Mixer, Model, Policy};
+use crate::model::blocks::recurrent;
+use crate::model::{Builder, Config, ConfigError, Model, Policy};
 use crate::quant::Dtype;
 
 pub(super) fn lfm2(c: &Config<'_>) -> Result<Model, ConfigError> {
@@ -185,18 +186,5 @@ fn convolution(b: &mut Builder, hidden: u64, kernel: u64, bias: bool) {
         b.linear("in_proj", 3 * hidden, hidden, bias);
         b.linear("out_proj", hidden, hidden, bias);
     });
-    let Some(elements) = hidden.checked_mul(kernel - 1).filter(|&n| n < 1 << 44) else {
-        b.fail(ConfigError::Overflow {
-            path: "conv.conv".to_owned(),
-        });
-        return;
-    };
-    b.mixer(Mixer::Convolution {
-        dim: hidden,
-        kernel,
-    });
-    b.cache(CacheKind::State {
-        elements,
-        f32_elements: 0,
-    });
+    recurrent::convolution(b, hidden, kernel);
 }

@@ -63,7 +63,8 @@ pub(super) fn mamba2(c: &Config<'_>) -> Result<Model, ConfigError> {
         out_bias: bias,
         norm: true,
         keeps_a_log: false,
-    };
+    }
+    .checked(c, "num_heads", "n_groups")?;
     backbone(
         "mamba2",
         c,

@@ -12,6 +12,7 @@ mod deepseek;
 mod deepseek_v41;
 mod exaone;
 mod falcon_h1;
+mod gear;
 mod gemma;
 mod gemma3n;
 mod gemma4;
@@ -79,6 +80,7 @@ const FAMILIES: &[(&str, Build)] = &[
     ("exaone_moe", moe_windowed::exaone_moe),
     ("falcon_h1", falcon_h1::build),
     ("falcon_mamba", mamba::mamba),
+    ("gear", gear::build),
     ("gemma", gemma::gemma),
     ("gemma2", gemma::gemma2),
     ("gemma3", gemma::gemma3),

@@ -122,7 +122,7 @@ fn pattern(c: &Config<'_>) -> Result<Vec<char>, ConfigError> {
 fn mixer(c: &Config<'_>) -> Result<Mamba2, ConfigError> {
     let (heads, head_dim) = (c.count("mamba_num_heads")?, c.dim("mamba_head_dim")?);
     let bias = c.flag("mamba_proj_bias")?;
-    Ok(Mamba2 {
+    Mamba2 {
         inner: heads * head_dim,
         heads,
         head_dim,
@@ -134,7 +134,8 @@ fn mixer(c: &Config<'_>) -> Result<Mamba2, ConfigError> {
         out_bias: bias,
         norm: true,
         keeps_a_log: true,
-    })
+    }
+    .checked(c, "mamba_num_heads", "n_groups")
 }
 
 /// Experts of two matrices each, on a narrower stream where the description says so.

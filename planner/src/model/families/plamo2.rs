@@ -18,7 +18,7 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
         c.count_or("num_key_value_heads", 4)?,
         c.dim_or("hidden_size_per_head", 128)?,
     );
-    if kv_heads == 0 || heads % kv_heads != 0 {
+    if heads == 0 || kv_heads == 0 || heads % kv_heads != 0 {
         return Err(c.invalid(
             "num_key_value_heads",
             format!("a divisor of num_attention_heads ({heads}) is expected"),

@@ -5,6 +5,9 @@ use crate::model::CacheKind;
 use crate::model::blocks::recurrent::{self, Kept};
 use crate::model::{Builder, Config, ConfigError, FeedForward, Flavour, Mixer, Model, Recurrence};
 
+/// Width of the convolutions: the class takes `conv1d_width` but does not hand it on.
+const KERNEL: u64 = 4;
+
 pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
     let (hidden, layers, expanded, vocab) = (
         c.dim("hidden_size")?,
@@ -14,14 +17,21 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
     );
     c.needs(&[
         "attention_bias",
+        "conv1d_width",
         "logits_soft_cap",
         "num_key_value_heads",
         "rms_norm_eps",
         "rope_theta",
     ])?;
     let heads = c.count("num_attention_heads")?;
+    if !hidden.is_multiple_of(heads) {
+        return Err(c.invalid(
+            "num_attention_heads",
+            format!("a divisor of hidden_size ({hidden}) is expected"),
+        ));
+    }
     let head_dim = hidden / heads;
-    let (kernel, window) = (c.dim("conv1d_width")?, c.dim("attention_window_size")?);
+    let window = c.dim("attention_window_size")?;
     let types = match c.texts("block_types")? {
         Some(types) => types,
         None => c.texts("_block_types")?.unwrap_or_default(),
@@ -47,7 +57,7 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
                     b.linear("linear_y", hidden, hidden, true);
                     b.linear("linear_x", hidden, hidden, true);
                     b.linear("linear_out", hidden, hidden, true);
-                    b.conv1d("conv_1d", hidden, kernel, true);
+                    b.conv1d("conv_1d", hidden, KERNEL, true);
                     b.param("rg_lru.recurrent_param", &[hidden]);
                     b.param("rg_lru.input_gate_weight", &[heads, head_dim, head_dim]);
                     b.param("rg_lru.input_gate_bias", &[heads, head_dim]);
@@ -58,7 +68,7 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
                         Recurrence::Linear,
                         Kept {
                             conv_dim: hidden,
-                            kernel,
+                            kernel: KERNEL,
                             heads: hidden,
                             state: (1, 1),
                             single_precision: false,
