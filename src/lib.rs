@@ -7,5 +7,6 @@ pub mod history;
 pub mod http;
 pub mod metrics;
 pub mod plans;
+pub mod profile;
 pub mod sampler;
 pub mod serve;

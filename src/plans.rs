@@ -54,13 +54,8 @@ impl Planned {
     /// The plan against what `sample` says is free; none where it does not say.
     #[must_use]
     pub fn now(&self, sample: &Sample) -> Option<Now> {
-        let headroom = Headroom::of(sample);
-        let to_warning = headroom
-            .to_warning
-            .map_or(u64::MAX, |d| u64::try_from(d.low_bytes).unwrap_or(0));
-        let ceiling = headroom
-            .reclaimable_bytes?
-            .min(to_warning)
+        let ceiling = Headroom::of(sample)
+            .takeable_bytes()?
             .min(self.ceiling_bytes);
         let pressed = sample
             .pressure

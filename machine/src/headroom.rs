@@ -65,6 +65,18 @@ impl Headroom {
     }
 }
 
+impl Headroom {
+    /// Bytes that a new program may take now: what can be had without taking a running program's memory, and no more
+    /// than brings the machine to its warning level when nothing else compresses. A gate decides by this.
+    #[must_use]
+    pub fn takeable_bytes(&self) -> Option<u64> {
+        let to_warning = self.to_warning.map_or(u64::MAX, |distance| {
+            u64::try_from(distance.low_bytes).unwrap_or(0)
+        });
+        Some(self.reclaimable_bytes?.min(to_warning))
+    }
+}
+
 impl Distance {
     fn at_most_zero(self) -> Self {
         Self {

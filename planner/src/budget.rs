@@ -105,6 +105,17 @@ pub struct Machine {
     pub tier: Tier,
     /// Where chip figures come from.
     pub source: String,
+    /// What a benchmark measured on the machine itself, in place of the data sheet.
+    pub measured: Option<MeasuredRates>,
+}
+
+/// Rates that `shvd bench` measured on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct MeasuredRates {
+    /// Bytes a second that large kernels stream.
+    pub bandwidth_bytes_per_second: Option<f64>,
+    /// FLOPs a second of large matrix products, in 16 bits where that was measured.
+    pub matrix_flops_per_second: Option<f64>,
 }
 
 /// A machine that could not be found.
@@ -318,6 +329,7 @@ fn machine(chip: &Chip, memory_bytes: u64) -> Machine {
         generation: chip.generation,
         tier: chip.tier,
         source: chip.source.clone(),
+        measured: None,
     }
 }
 

@@ -80,9 +80,26 @@ struct Chip {
 impl Chip {
     fn of(machine: &Machine) -> Self {
         let (cores, hz) = (machine.gpu_cores as f64, machine.gpu_clock_hz as f64);
+        let measured = machine.measured.unwrap_or_default();
+        let (decode, prefill) = (&fitted().decode, &fitted().prefill);
+        // Shares are of the data sheet's rates. A measured rate is what large kernels achieve, so it stands for the data
+        // sheet's times the share of such kernels; matrix units are in it already.
+        let units = if machine.generation >= 5 {
+            prefill.matrix_unit_factor
+        } else {
+            1.0
+        };
         Self {
-            bandwidth: machine.bandwidth_bytes_per_second as f64,
-            flops: cores * FLOPS_A_CORE_CYCLE * hz,
+            bandwidth: measured
+                .bandwidth_bytes_per_second
+                .map_or(machine.bandwidth_bytes_per_second as f64, |rate| {
+                    rate / decode.dense_bandwidth_share
+                }),
+            flops: measured
+                .matrix_flops_per_second
+                .map_or(cores * FLOPS_A_CORE_CYCLE * hz, |rate| {
+                    rate / prefill.matrix_flops_share / units
+                }),
             units: cores * hz / REFERENCE_HZ,
             ultra: machine.tier == Tier::Ultra,
             generation: machine.generation,

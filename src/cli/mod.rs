@@ -4,5 +4,6 @@ pub mod bench;
 mod bench_table;
 mod machine_limits;
 pub mod pressure;
+pub mod profile;
 mod progress;
 mod signals;

@@ -122,7 +122,7 @@ pub(crate) struct LoadArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MachineArgs {
-    /// A machine, as <chip>-<memory>gb [default: m4-pro-48gb].
+    /// A machine: <chip>-<memory>gb, a JSON or YAML file, or 'this' [default: m4-pro-48gb].
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) machine: Option<String>,
     /// Its memory, such as 48GB; without --machine, of the default chip.
@@ -137,6 +137,9 @@ pub(crate) struct MachineArgs {
     /// Your own cap on the peak, such as 40GB.
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) cap: Option<u64>,
+    /// Use the rates that `shvd bench --calibration FILE` measured.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibration: Option<PathBuf>,
     /// Kept free below every ceiling [default: 256MB].
     #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) margin: Option<u64>,

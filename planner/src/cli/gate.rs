@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use shv_machine::hardware::Hardware;
+use shv_machine::headroom::Headroom;
 use shv_machine::sample::{PressureLevel, Sample};
 use shvplan::advice;
 use shvplan::budget::{self, Backend, CeilingKind, Limits, Machine};
@@ -18,7 +19,7 @@ use shvplan::units::{MIB, gib, human};
 use shvplan::verdict::{Outcome, Reason};
 
 use super::args::GateArgs;
-use super::reading::{self, NoReading, Origin};
+use super::reading::{NoReading, Origin};
 use super::resolve::{self, Found};
 use super::{Ending, Failure, out};
 
@@ -135,7 +136,7 @@ impl Gate<'_> {
                 why,
             });
         }
-        let Some(available) = reading::available_bytes(&sample) else {
+        let Some(available) = Headroom::of(&sample).takeable_bytes() else {
             let why = format!(
                 "the reading of {} lacks what is free, file-backed or purgeable",
                 self.origin.name()

@@ -7,6 +7,7 @@ mod diff;
 mod gate;
 mod list;
 mod local;
+mod machine_file;
 mod matrix;
 mod open;
 mod out;

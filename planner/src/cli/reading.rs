@@ -4,7 +4,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use shv_machine::headroom::Headroom;
 use shv_machine::sample::{Sample, unix_seconds};
 use shv_machine::source::{self, vm_stat};
 
@@ -140,15 +139,4 @@ fn from_daemon(url: &str) -> Result<Sample, NoReading> {
         .read_to_string()
         .map_err(failed)?;
     from_json(&text).map_err(|why| NoReading::Failed(format!("{address}: {why}")))
-}
-
-/// Bytes that may be taken now: what can be had without taking a running program's memory, and no more than what
-/// brings the machine to its warning level.
-pub(crate) fn available_bytes(sample: &Sample) -> Option<u64> {
-    let headroom = Headroom::of(sample);
-    let reclaimable = headroom.reclaimable_bytes?;
-    let to_warning = headroom
-        .to_warning
-        .map_or(u64::MAX, |d| u64::try_from(d.low_bytes).unwrap_or(0));
-    Some(reclaimable.min(to_warning))
 }

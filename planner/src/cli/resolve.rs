@@ -9,9 +9,9 @@ use shvplan::report::Subject;
 use shvplan::source::{catalog, quantization, stored};
 use shvplan::verdict::MARGIN_BYTES;
 
-use super::Failure;
 use super::args::{LoadArgs, MachineArgs};
 use super::local::{self, Local};
+use super::{Failure, machine_file};
 
 /// A model, and how its own files store it where they are on disk.
 #[derive(Debug)]
@@ -165,10 +165,12 @@ fn kv_quant(text: &str, start_tokens: u64) -> Result<KvQuant, Failure> {
 
 /// The machine that the flags describe, what else limits a run on it, and the margin.
 pub(crate) fn machine(args: &MachineArgs) -> Result<(Machine, Limits, u64), Failure> {
-    let named = args.machine.as_deref().unwrap_or(budget::default_name());
-    let mut machine = budget::find(named).map_err(|e| Failure::about("--machine", e))?;
+    let mut machine = machine_file::named(args.machine.as_deref())?;
     if let Some(bytes) = args.memory {
         machine = budget::with_memory(&machine, bytes);
+    }
+    if let Some(file) = &args.calibration {
+        machine.measured = Some(machine_file::calibration(file)?);
     }
     let limits = Limits {
         wired_limit_mib: args.wired_limit_mb,

@@ -114,6 +114,8 @@ struct MachinePart<'a> {
     memory_bytes: u64,
     /// Memory bandwidth.
     bandwidth_bytes_per_second: u64,
+    /// Where speeds take their rates from: measured (--calibration) or data_sheet.
+    rates: &'static str,
     /// Every limit; the lowest binds.
     ceilings: Vec<CeilingPart<'a>>,
 }
@@ -371,6 +373,11 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
             backend: request.backend.name(),
             memory_bytes: request.machine.memory_bytes,
             bandwidth_bytes_per_second: request.machine.bandwidth_bytes_per_second,
+            rates: if request.machine.measured.is_some() {
+                "measured"
+            } else {
+                "data_sheet"
+            },
             ceilings: plan
                 .ceilings
                 .iter()

@@ -275,6 +275,13 @@ fn figures(out: &mut String, report: &Report<'_>) {
             rate(plan.speed.prefill)
         ),
     );
+    if request.machine.measured.is_some() {
+        row(
+            out,
+            "note",
+            "speeds use the rates that a benchmark measured on the machine",
+        );
+    }
     for reason in &plan.verdict.reasons {
         row(out, "note", &sentence(*reason));
     }

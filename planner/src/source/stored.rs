@@ -5,6 +5,9 @@
 //! saved by mlx-lm have every array under the path that the model has it under; those of other libraries name some
 //! differently, most of all experts, which mlx-lm stacks.
 
+mod form;
+mod places;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,7 +15,9 @@ use super::checkpoint::{Checkpoint, StoredTensor, StoredType};
 use super::gguf::{GgmlType, names};
 use super::safetensors::Dtype as FileDtype;
 use crate::model::{Model, Policy, Reads, Role, Shape, Tensor};
-use crate::quant::{Dtype, Mode, Override, Packing, Quant, Scheme};
+use crate::quant::{Dtype, Mode, Override, Quant, Scheme};
+use form::{DTYPES, Form, MODES, plain};
+use places::{SINGLE_EXPERTS, inside_wrappers};
 
 /// What a checkpoint says of a model's arrays.
 #[derive(Debug, Clone)]
@@ -30,44 +35,6 @@ pub struct Stored {
     pub left_out_bytes: u64,
     /// Types in the files that MLX does not hold arrays in, by name.
     pub widened: BTreeSet<&'static str>,
-}
-
-/// The form of one array in the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Form {
-    Plain(DtypeKey),
-    Blocks(GgmlType),
-    Packed { mode: u8, bits: u8, group_size: u16 },
-}
-
-/// A type by its place in [`DTYPES`]: types have no order of their own.
-type DtypeKey = usize;
-const DTYPES: [Dtype; 4] = [Dtype::Bf16, Dtype::F16, Dtype::F32, Dtype::U8];
-const MODES: [Mode; 4] = [Mode::Affine, Mode::Mxfp4, Mode::Nvfp4, Mode::Mxfp8];
-
-impl Form {
-    fn exception(self) -> Override {
-        match self {
-            Self::Plain(key) => Override::Plain(DTYPES[key]),
-            Self::Blocks(ggml) => Override::Blocks(ggml.blocks()),
-            Self::Packed { .. } => self.packing().map_or(Override::Keep, Override::Packed),
-        }
-    }
-
-    fn packing(self) -> Option<Packing> {
-        match self {
-            Self::Plain(_) | Self::Blocks(_) => None,
-            Self::Packed {
-                mode,
-                bits,
-                group_size,
-            } => Some(Packing {
-                mode: MODES[usize::from(mode)],
-                bits,
-                group_size,
-            }),
-        }
-    }
 }
 
 /// Reads how `checkpoint` stores `model`, whose weights would be of type `model.dtype` where the files do not say.
@@ -225,13 +192,6 @@ fn exceptions(
     (!exceptions.is_empty()).then(|| Arc::new(exceptions))
 }
 
-fn plain(dtype: Dtype) -> Option<Form> {
-    DTYPES
-        .iter()
-        .position(|known| *known == dtype)
-        .map(Form::Plain)
-}
-
 /// All dimensions but the last, multiplied.
 fn rows(shape: &[u64]) -> u64 {
     shape.split_last().map_or(1, |(_, rows)| {
@@ -277,13 +237,15 @@ impl<'c> Reading<'c> {
 
     /// The tensor of the array at `path`, by its own name or by that of GGUF files.
     fn find(&mut self, path: &str) -> Option<&'c StoredTensor> {
-        let found = self.take(path);
-        if found.is_some() || !self.is_gguf {
-            return found;
+        if let Some(found) = self.take(path) {
+            return Some(found);
         }
-        names::candidates(path)
-            .iter()
-            .find_map(|name| self.take(name))
+        let others = if self.is_gguf {
+            names::candidates(path)
+        } else {
+            inside_wrappers(path)
+        };
+        others.iter().find_map(|name| self.take(name))
     }
 
     /// The form of the array at `path`, where the files have it, whole or in pieces that MLX holds or stacks.
@@ -293,7 +255,10 @@ impl<'c> Reading<'c> {
         }
         let Some(found) = self.find(path) else {
             let packed = self.auto_awq(path, tensor);
-            return packed.or_else(|| self.experts(path, tensor));
+            return packed.or_else(|| self.experts(path, tensor)).or_else(|| {
+                let others = inside_wrappers(path);
+                others.iter().find_map(|path| self.experts(path, tensor))
+            });
         };
         self.form_of(found, module(path), tensor, tensor.shape.dims())
     }
@@ -466,23 +431,6 @@ impl<'c> Reading<'c> {
         )
     }
 }
-
-/// Stacked experts in mlx-lm, and one expert's weight in the files that it stacks (`sanitize` of each family).
-const SINGLE_EXPERTS: [(&str, &str); 4] = [
-    (
-        "block_sparse_moe.switch_mlp.gate_proj.",
-        "block_sparse_moe.experts.{}.w1.",
-    ),
-    (
-        "block_sparse_moe.switch_mlp.down_proj.",
-        "block_sparse_moe.experts.{}.w2.",
-    ),
-    (
-        "block_sparse_moe.switch_mlp.up_proj.",
-        "block_sparse_moe.experts.{}.w3.",
-    ),
-    (".switch_mlp.", ".experts.{}."),
-];
 
 #[cfg(test)]
 mod tests;

@@ -56,7 +56,7 @@ impl GatedDelta {
     /// # Errors
     /// When they do not.
     pub fn checked(self, c: &Config<'_>) -> Result<Self, ConfigError> {
-        if self.k_heads == 0 || self.v_heads % self.k_heads != 0 {
+        if self.k_heads == 0 || !self.v_heads.is_multiple_of(self.k_heads) {
             return Err(c.invalid(
                 "linear_num_value_heads",
                 format!(

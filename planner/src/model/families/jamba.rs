@@ -20,13 +20,12 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
         "max_position_embeddings",
     ])?;
     let usual = Frame::usual("jamba", c)?;
-    let attends: Vec<bool> = match c.texts("layers_block_type")? {
-        Some(types) => types.iter().map(|&t| t == "attention").collect(),
-        None => {
-            let period = c.count("attn_layer_period")?;
-            let offset = c.count_or("attn_layer_offset", 0)?;
-            (0..usual.layers).map(|i| i % period == offset).collect()
-        }
+    let attends: Vec<bool> = if let Some(types) = c.texts("layers_block_type")? {
+        types.iter().map(|&t| t == "attention").collect()
+    } else {
+        let period = c.count("attn_layer_period")?;
+        let offset = c.count_or("attn_layer_offset", 0)?;
+        (0..usual.layers).map(|i| i % period == offset).collect()
     };
     for (kind, attention) in [("attention", true), ("mamba", false)] {
         if !attends.contains(&attention) {

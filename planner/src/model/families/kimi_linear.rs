@@ -241,9 +241,8 @@ struct Layers {
 impl Layers {
     fn read(c: &Config<'_>, frame: &Frame) -> Result<Self, ConfigError> {
         let config = c.need_object("linear_attn_config")?;
-        let linear = match config.wholes("kda_layers")? {
-            Some(list) => list,
-            None => return Err(config.invalid("kda_layers", "a list of layers is expected")),
+        let Some(linear) = config.wholes("kda_layers")? else {
+            return Err(config.invalid("kda_layers", "a list of layers is expected"));
         };
         let attends = (1..=frame.layers).any(|n| !linear.contains(&n));
         if linear.is_empty() || !attends {

@@ -409,3 +409,31 @@ fn what_is_under_other_names_is_as_the_config_declares() {
         65_248_815_744
     );
 }
+
+#[test]
+fn the_text_model_is_found_where_transformers_puts_it() {
+    let mut model = llama();
+    for group in &mut model.groups {
+        group.prefix = "language_model.model.layers".into();
+    }
+    for tensor in model
+        .tensors
+        .iter_mut()
+        .filter(|tensor| tensor.group.is_none())
+    {
+        tensor.path = format!("language_model.{}", tensor.path).into();
+    }
+    for place in ["", "model.language_model.", "language_model."] {
+        let files = arrays(&model).into_iter().map(|(path, shape, _)| {
+            let inner = path.strip_prefix("language_model.").unwrap();
+            let name = match inner.strip_prefix("model.").filter(|_| !place.is_empty()) {
+                Some(module) => format!("{place}{module}"),
+                None => inner.to_owned(),
+            };
+            tensor(&name, FileDtype::F32, &shape)
+        });
+        let stored = stored(&model, &checkpoint(files.collect()), None);
+        assert_eq!(stored.missing, Vec::<String>::new(), "{place}");
+        assert_eq!(stored.scheme.dtype, Dtype::F32);
+    }
+}
