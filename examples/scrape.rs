@@ -113,7 +113,7 @@ fn answer(reader: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Result<(), S
         match header.split_once(':') {
             None => break,
             Some(("content-length", value)) => {
-                length = value.trim().parse().map_err(|_| header.clone())?
+                length = value.trim().parse().map_err(|_| header.clone())?;
             }
             Some(("transfer-encoding", value)) => chunked = value.contains("chunked"),
             Some(_) => {}

@@ -7,3 +7,4 @@ score=../shared/ground-truth/score.py
 [ -f "$score" ] || { echo "ground-truth: $score is not there" >&2; exit 1; }
 cargo build --release --locked -p shvplan
 python3 "$score" --shvplan target/release/shvplan "$@"
+python3 scripts/cpu-measured.py

@@ -6,6 +6,7 @@
 #
 # It prints the path of a Cargo config file. Use it as
 #   cargo --config .build/mlx/cpu/cargo.toml test --features mlx-linux
+# (clippy is a program of its own: cargo clippy --config FILE --features mlx-linux)
 # Running it again does nothing unless an input changed.
 #
 # What it does: takes libmlx.so and its headers from PyPI, compiles the mlx-c
@@ -26,7 +27,7 @@ case "${1:-}" in
   wheel_package=mlx-cuda-13
   ;;
 -h | --help)
-  sed -n '2,15s/^# \{0,1\}//p' "$0"
+  sed -n '2,16s/^# \{0,1\}//p' "$0"
   exit 0
   ;;
 *)

@@ -1,6 +1,6 @@
 //! `shvd`: see `shvd --help`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -26,7 +26,6 @@ struct SettingsFile {
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one is made, once")]
 enum Command {
     /// Serve metrics, the page and the interface (the default).
     Serve(SettingsFile),
@@ -52,7 +51,7 @@ fn main() -> ExitCode {
         .unwrap_or(Command::Serve(arguments.settings))
     {
         Command::Serve(SettingsFile { config }) => start(config),
-        Command::CheckConfig(SettingsFile { config }) => check(config),
+        Command::CheckConfig(SettingsFile { config }) => check(config.as_deref()),
         Command::Bench(args) => bench::run_command(&args),
         Command::Pressure(args) => pressure::run_command(&args, Plan::default()),
         Command::Profile(args) => profile::run_command(&args),
@@ -79,8 +78,8 @@ fn start(file: Option<PathBuf>) -> ExitCode {
     }
 }
 
-fn check(file: Option<PathBuf>) -> ExitCode {
-    match Settings::load(file.as_deref()) {
+fn check(file: Option<&Path>) -> ExitCode {
+    match Settings::load(file) {
         Ok(_) => {
             println!("the settings are good");
             ExitCode::SUCCESS

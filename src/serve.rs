@@ -287,7 +287,7 @@ impl Reloader {
             match &result {
                 Ok(()) => tracing::info!("settings were read and are in force"),
                 Err(why) => {
-                    tracing::error!("settings were refused, those before stay in force: {why}")
+                    tracing::error!("settings were refused, those before stay in force: {why}");
                 }
             }
             // Whoever asked may be gone, as after SIGHUP.

@@ -378,11 +378,17 @@ pub(crate) fn layer_bytes(
     moment: Moment,
     kv_quant: Option<KvQuant>,
 ) -> u64 {
-    model.groups[group]
-        .caches
-        .iter()
-        .map(|&kind| effective(model, kind, workload).bytes(workload, moment, dtype, kv_quant))
-        .fold(0, u64::saturating_add)
+    // Layers that are gone through several times have the same cache many times over.
+    let (mut known, mut total) = (None, 0_u64);
+    for &kind in &model.groups[group].caches {
+        let bytes = match known {
+            Some((same, bytes)) if same == kind => bytes,
+            _ => effective(model, kind, workload).bytes(workload, moment, dtype, kv_quant),
+        };
+        known = Some((kind, bytes));
+        total = total.saturating_add(bytes);
+    }
+    total
 }
 
 /// Bytes all caches hold at `moment`, all sequences together. [`check`] has passed.

@@ -142,6 +142,23 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// Memory over time of the run that was asked about, whose weights take `weights_bytes`.
+    #[must_use]
+    pub fn timeline(&self, weights_bytes: u64) -> Vec<Step> {
+        self.peaks(weights_bytes)
+            .steps(self.workload.context_tokens, self.workload.concurrency)
+    }
+
+    fn peaks(&self, weights_bytes: u64) -> Peaks<'a> {
+        Peaks::new(Run {
+            model: self.model,
+            weights_bytes,
+            scheme: self.scheme,
+            rules: Rules::of(self.backend, self.machine),
+            workload: self.workload,
+        })
+    }
+
     /// The ceilings of the run.
     #[must_use]
     pub fn ceilings(&self) -> Vec<Ceiling> {
@@ -155,10 +172,14 @@ impl<'a> Request<'a> {
     pub fn assess(&self) -> Result<Assessment, PlanError> {
         cache::check(self.model, &self.workload)?;
         let weights_bytes = weights::total_bytes(self.model, self.scheme)?;
-        let mut peaks = self.peaks(weights_bytes);
-        let peak = peaks
-            .peak(self.workload.context_tokens, self.workload.concurrency)
-            .bytes;
+        let Workload {
+            context_tokens,
+            concurrency,
+            ..
+        } = self.workload;
+        let peak = self
+            .peaks(weights_bytes)
+            .estimate(context_tokens, concurrency);
         let outcome = verdict::outcome(peak, weights_bytes, &self.ceilings(), self.margin_bytes);
         Ok(Assessment {
             weights_bytes,
@@ -181,23 +202,6 @@ impl<'a> Request<'a> {
                 concurrency: 0,
             },
         }
-    }
-
-    /// Memory over time of the run that was asked about, whose weights take `weights_bytes`.
-    #[must_use]
-    pub fn timeline(&self, weights_bytes: u64) -> Vec<Step> {
-        self.peaks(weights_bytes)
-            .steps(self.workload.context_tokens, self.workload.concurrency)
-    }
-
-    fn peaks(&self, weights_bytes: u64) -> Peaks<'a> {
-        Peaks::new(Run {
-            model: self.model,
-            weights_bytes,
-            scheme: self.scheme,
-            rules: Rules::of(self.backend, self.machine),
-            workload: self.workload,
-        })
     }
 
     /// What a sum over nominal bits alone gives: the figure that planners without scales print.

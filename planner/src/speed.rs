@@ -210,7 +210,7 @@ fn attention(model: &Model, scheme: &Scheme, workload: &Workload) -> Attention {
                 }
                 // Read and written, in single precision.
                 Mixer::Recurrent { heads, state, .. } => {
-                    sum.state_bytes += layers * 8.0 * heads as f64 * state as f64
+                    sum.state_bytes += layers * 8.0 * heads as f64 * state as f64;
                 }
                 Mixer::Convolution { .. } => {}
             }

@@ -263,7 +263,7 @@ pub fn totals(model: &Model, scheme: &Scheme) -> Result<Totals, WeightsError> {
             totals.all_bytes = totals.all_bytes.saturating_add(bytes);
             match tensor.reads {
                 Reads::All | Reads::Tied => {
-                    totals.dense_bytes = totals.dense_bytes.saturating_add(bytes)
+                    totals.dense_bytes = totals.dense_bytes.saturating_add(bytes);
                 }
                 Reads::Experts { chosen, of } => {
                     totals.expert_bytes = totals

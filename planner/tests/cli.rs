@@ -1,5 +1,7 @@
 //! The program as it is run: what it prints, and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

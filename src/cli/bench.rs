@@ -148,9 +148,9 @@ fn bench(args: &BenchArgs) -> Result<bool> {
             // On standard error where standard output is the document's.
             let line = table::change(&change, regression);
             if args.json {
-                eprintln!("{line}")
+                eprintln!("{line}");
             } else {
-                println!("{line}")
+                println!("{line}");
             }
         }
     }

@@ -19,7 +19,7 @@ pub(super) fn heading(device: &DeviceInfo, limits: &MachineLimits) -> String {
         .unwrap_or("unknown: no floor, no check of rates");
     format!(
         "{}{library}\nlimits: {source}\nbaseline: M4 Pro, 48 GB, MLX 0.26.5; ratio above 1 is faster than it\n\n\
-         {:<NAME$}{:>11}{:>9}{:>11}{:>13}{:>10}{:>7}  ",
+         {:<NAME$}{:>11}{:>9}{:>11}{:>18}{:>10}{:>7}  ",
         device.name, "", "median ms", "±95 %", "floor ms", "rate", "base ms", "ratio"
     )
 }
@@ -62,7 +62,7 @@ pub(super) fn row(row: &Row) -> String {
         _ => String::new(),
     };
     format!(
-        "{name:<NAME$}{:>11.4}{half:>8.1}%{:>11}{rate:>13}{:>10}{:>7}  {}",
+        "{name:<NAME$}{:>11.4}{half:>8.1}%{:>11}{rate:>18}{:>10}{:>7}  {}",
         timing.median_seconds * 1e3,
         optional(row.floor_seconds.map(|seconds| seconds * 1e3), 4),
         optional(row.baseline_seconds.map(|seconds| seconds * 1e3), 2),

@@ -43,7 +43,7 @@ fn nvidia(device: &DeviceInfo) -> Option<MachineLimits> {
 fn apple(hardware: &Hardware) -> Option<MachineLimits> {
     let machine = find(&hardware.machine_name()?).ok()?;
     let flops = (machine.generation < MATRIX_UNITS_FROM_GENERATION)
-        .then(|| machine.gpu_cores as f64 * APPLE_LANES * 2.0 * machine.gpu_clock_hz as f64);
+        .then_some(machine.gpu_cores as f64 * APPLE_LANES * 2.0 * machine.gpu_clock_hz as f64);
     Some(MachineLimits {
         bandwidth_bytes_per_second: Some(machine.bandwidth_bytes_per_second as f64),
         fp32_flops_per_second: flops,

@@ -9,6 +9,9 @@ use super::candidate::Candidate;
 use super::resolve::{self, Found};
 use super::{Ending, Failure, out};
 
+/// A figure of one side.
+type Figure = fn(&Candidate, &Plan) -> u64;
+
 pub(super) fn run(args: &DiffArgs) -> Result<Ending, Failure> {
     let (Some(left), Some(right)) = (side(args, &args.left)?, side(args, &args.right)?) else {
         return Ok(Ending::Unknown);
@@ -20,7 +23,7 @@ pub(super) fn run(args: &DiffArgs) -> Result<Ending, Failure> {
     }
     let name = |c: &Candidate| format!("{} {}", c.model, c.quantization);
     let mut table = Table::new(&["", &name(&left.0), &name(&right.0), "difference"]);
-    let rows: [(&str, fn(&Candidate, &Plan) -> u64); 9] = [
+    let rows: [(&str, Figure); 9] = [
         ("parameters", |c, _| c.parameters),
         ("weights, bytes", |c, _| c.weights_bytes),
         ("cache, bytes", |c, _| c.cache_bytes),

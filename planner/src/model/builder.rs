@@ -436,5 +436,5 @@ fn rotated(config: &Config<'_>) -> Option<u32> {
     })?;
     (0.0..=1.0)
         .contains(&share)
-        .then(|| (share * 65_536.0) as u32)
+        .then_some((share * 65_536.0) as u32)
 }

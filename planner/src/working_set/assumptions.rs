@@ -81,7 +81,7 @@ impl Assumptions {
                         ..
                     } if model.family != "gemma2" => all.insert(Assumption::NearestKind),
                     Mixer::Recurrent { .. } | Mixer::Convolution { .. } => {
-                        all.insert(Assumption::Recurrence)
+                        all.insert(Assumption::Recurrence);
                     }
                     Mixer::Attention { .. } | Mixer::Latent { .. } => {}
                 }

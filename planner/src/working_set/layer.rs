@@ -9,26 +9,28 @@ use super::{Chunk, Layer};
 use crate::model::traits::Norms;
 use crate::model::{CacheKind, FeedForward, LayerGroup, Mixer, Recurrence};
 
+/// Mixers of one layer that are played: layers that are gone through many times have one a time.
+pub(super) const MIXERS_MAX: usize = 8;
+
 /// Writes the layer that begins with `x`; what it leaves for the next.
 pub(super) fn write(
     tape: &mut Tape,
     layer: &Layer<'_>,
     chunk: &Chunk,
     group: &LayerGroup,
-    caches: &[CacheKind],
+    mut caches: impl Iterator<Item = CacheKind>,
     x: Buf,
 ) -> Buf {
     let rows = chunk.rows();
     let norms = layer.traits.norms;
     let mut h = x;
-    let mut keeping = caches.iter().copied();
     let mut normed = None;
-    for &mixer in &group.mixers {
+    for &mixer in group.mixers.iter().take(MIXERS_MAX) {
         let n = *normed.get_or_insert_with(|| before(tape, layer, rows, x));
         let cache = match mixer {
-            Mixer::Attention { .. } | Mixer::Latent { .. } => keeping
-                .by_ref()
-                .find(|kind| !matches!(kind, CacheKind::State { .. })),
+            Mixer::Attention { .. } | Mixer::Latent { .. } => {
+                caches.find(|kind| !matches!(kind, CacheKind::State { .. }))
+            }
             Mixer::Recurrent { .. } | Mixer::Convolution { .. } => None,
         };
         let Some(o) = mix(tape, layer, chunk, mixer, n, cache) else {

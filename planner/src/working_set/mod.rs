@@ -18,7 +18,7 @@ mod tape;
 use std::ops::Range;
 
 use crate::cache::{self, KvQuant, Moment, Workload};
-use crate::model::{CacheKind, Model, Traits};
+use crate::model::{LayerGroup, Model, Traits};
 use crate::quant::Scheme;
 
 pub use assumptions::{Assumption, Assumptions};
@@ -82,6 +82,11 @@ struct Stretch {
     made_bytes: f64,
 }
 
+/// Whether a layer has more mixers than are played; its caches are then counted whole beside those that are.
+fn mixes_beyond(group: &LayerGroup) -> bool {
+    group.mixers.len() > layer::MIXERS_MAX
+}
+
 /// Plays chunks of one model; keeps its memory between them.
 #[derive(Debug)]
 pub(crate) struct Player<'a> {
@@ -113,6 +118,12 @@ impl<'a> Player<'a> {
             return 0.0;
         };
         let mut held_bytes = 0.0;
+        for &group in order.lead.iter().chain(&order.tail) {
+            let group = usize::from(group);
+            if mixes_beyond(&self.model.groups[group]) {
+                held_bytes += chunk.held * self.cache_bytes(workload, chunk, group);
+            }
+        }
         for (group, &layers) in order.rest.iter().enumerate() {
             if layers > 0 {
                 held_bytes += layers as f64 * chunk.held * self.cache_bytes(workload, chunk, group);
@@ -133,10 +144,11 @@ impl<'a> Player<'a> {
         }
         let last = self.write(workload, chunk, usize::from(last), !chunk.logits);
         held_bytes += last.resident_bytes;
-        let head = chunk
-            .logits
-            .then(|| self.write_head(chunk))
-            .unwrap_or_default();
+        let head = if chunk.logits {
+            self.write_head(chunk)
+        } else {
+            Stretch::default()
+        };
         let start = self.write_start(chunk);
         made_bytes += last.made_bytes + head.made_bytes + start.made_bytes;
         if held_bytes + made_bytes <= known {
@@ -215,15 +227,11 @@ impl<'a> Player<'a> {
         let tape = &mut self.tape;
         tape.begin();
         let x = tape.carried(chunk.rows() * model.hidden as f64);
-        let mut caches = [CacheKind::State {
-            elements: 0,
-            f32_elements: 0,
-        }; 4];
-        let count = group.caches.len().min(caches.len());
-        for (own, &kind) in caches.iter_mut().zip(&group.caches) {
-            *own = cache::effective(model, kind, workload);
-        }
-        let y = layer::write(tape, &layer, chunk, group, &caches[..count], x);
+        let caches = group
+            .caches
+            .iter()
+            .map(|&kind| cache::effective(model, kind, workload));
+        let y = layer::write(tape, &layer, chunk, group, caches, x);
         if !cache_only {
             tape.keep(y);
         }

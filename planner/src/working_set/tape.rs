@@ -300,7 +300,7 @@ impl Tape {
 
     /// One operation that reads `reads`; its output.
     pub(super) fn op(&mut self, reads: &[Buf], out: Out, spec: Spec) -> Buf {
-        let index = (self.ops.len() - self.start) as i64;
+        let index = i64::try_from(self.ops.len() - self.start).unwrap_or(i64::MAX);
         let counts = self.rules.counting != Counting::Nothing;
         let mut mask = 0;
         let mut bytes = 0.0;

@@ -9,6 +9,9 @@ use crate::plans::Planned;
 /// A figure of a plan.
 type Figure = fn(&Planned) -> u64;
 
+/// A figure of a process, where it is told.
+type Actual = fn(&Process) -> Option<u64>;
+
 pub(super) fn collect(scrape: &Scrape<'_>, out: &mut Families) -> Success {
     let plans = &scrape.settings.planned;
     let labels = |plan: &'_ Planned| [plan.name.clone(), plan.model.clone(), plan.quant.clone()];
@@ -45,7 +48,7 @@ pub(super) fn collect(scrape: &Scrape<'_>, out: &mut Families) -> Success {
         now.iter()
             .map(|(_, [a, b, c], now)| ([a.as_str(), b, c], now.headroom_bytes as f64)),
     );
-    let actual = |plan: &Planned, figure: fn(&Process) -> Option<u64>| {
+    let actual = |plan: &Planned, figure: Actual| {
         let watch = plan.watch.as_deref()?;
         let found: Vec<u64> = sample
             .processes
@@ -59,7 +62,7 @@ pub(super) fn collect(scrape: &Scrape<'_>, out: &mut Families) -> Success {
             Some(found.iter().sum::<u64>() as f64)
         }
     };
-    let rows: [(&Metric, fn(&Process) -> Option<u64>); 2] = [
+    let rows: [(&Metric, Actual); 2] = [
         (&t::PLAN_ACTUAL, |p| p.footprint_bytes),
         (&t::PLAN_ACTUAL_PEAK, |p| p.peak_footprint_bytes),
     ];

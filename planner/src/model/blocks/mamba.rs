@@ -57,10 +57,6 @@ impl Mamba1 {
 
 /// A state space dual with a matrix of state for each head. Lists everything in the current scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a field of the description"
-)]
 pub struct Mamba2 {
     /// Channels inside, as the projections have them.
     pub inner: u64,

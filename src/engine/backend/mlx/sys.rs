@@ -95,12 +95,12 @@ fn version() -> Option<String> {
 /// # Safety
 /// `text` is null or a string that ends with a zero byte and lives for the call.
 unsafe fn owned(text: *const c_char) -> Option<String> {
-    // SAFETY: as the function's own contract says; null is turned into `None` first.
-    (!text.is_null()).then(|| {
-        unsafe { CStr::from_ptr(text) }
-            .to_string_lossy()
-            .into_owned()
-    })
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: not null, and as the function's own contract says.
+    let text = unsafe { CStr::from_ptr(text) };
+    Some(text.to_string_lossy().into_owned())
 }
 
 /// The default device, as MLX describes it.

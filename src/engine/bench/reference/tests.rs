@@ -135,15 +135,15 @@ fn wrong_results_are_found() {
         let Ok(prepared) = backend.prepare(&kernel, Number::Fp32, 5) else {
             continue;
         };
-        // The host's view leaves no result to compare.
-        if matches!(kernel, Kernel::ViewOnHost { .. }) {
+        // The host's view and an allocation leave no result to compare.
+        if matches!(kernel, Kernel::ViewOnHost { .. } | Kernel::Allocate { .. }) {
             continue;
         }
         let check = check(&mut Spoiled(prepared), &kernel, Number::Fp32, 9).unwrap();
         assert!(!check.passed(), "{kernel}: {check:?}");
         tried += 1;
     }
-    assert!(tried >= 7);
+    assert!(tried >= 6, "{tried}");
 }
 
 #[test]
