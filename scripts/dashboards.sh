@@ -31,7 +31,7 @@ source: $3
 sampling: {stale_after_ms: 600000}
 watch: [$4]
 plans:
-  - {name: chat, model: qwen3-0.6b, quant: int4, context: 4096, watch: server}
+  - {name: chat, model: qwen3-0.6b, quant: int4, context: 4096${4:+, watch: server}}
   - {name: large, model: llama-3.1-70b, quant: int4, context: 8192}
 YAML
     "$shvd" check-config --config "$work/$1.yaml" >/dev/null || fail "the settings of $1 are refused"

@@ -9,8 +9,8 @@ The configurations are those of planner/tests/exact. mlx-lm builds each model, c
   cannot run, shvplan must refuse.
 
 Usage: mlx_lm_exact.py [--shvplan PATH] [--all] [MODEL_TYPE…]
-Without model types, one configuration of each, in a few forms; --all takes every configuration in every form. Needs
-mlx and mlx-lm 0.32.2 (scripts/mlx-lm-exact.sh installs them). Exits 1 on any difference.
+Without model types, all of them. One configuration of each, in a few forms; --all takes every configuration in every
+form. Needs mlx and mlx-lm 0.32.2 (scripts/mlx-lm-exact.sh installs them). Exits 1 on any difference.
 """
 import argparse
 import collections

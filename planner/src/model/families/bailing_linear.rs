@@ -231,7 +231,7 @@ pub(super) fn bailing_moe_v3(c: &Config<'_>) -> Result<Model, ConfigError> {
     };
     let layers = Layers {
         group: c.count_or("layer_group_size", 4)?,
-        layers: frame.layers,
+        count: frame.layers,
         first_sparse: c.count_or("first_k_dense_replace", 1)?,
         experts: true,
     }
@@ -367,7 +367,7 @@ fn networks(
 /// The last layer of each group attends to all tokens, and so do those after the last whole group.
 struct Layers {
     group: u64,
-    layers: u64,
+    count: u64,
     first_sparse: u64,
     experts: bool,
 }
@@ -376,7 +376,7 @@ impl Layers {
     fn read(c: &Config<'_>, frame: &Frame) -> Result<Self, ConfigError> {
         Self {
             group: c.count("layer_group_size")?,
-            layers: frame.layers,
+            count: frame.layers,
             first_sparse: c.count_or("first_k_dense_replace", 0)?,
             experts: c.get("num_experts").is_some(),
         }
@@ -392,7 +392,7 @@ impl Layers {
 
     fn kind(&self, i: u64) -> (bool, bool) {
         let global =
-            (i + 1).is_multiple_of(self.group) || i >= self.layers / self.group * self.group;
+            (i + 1).is_multiple_of(self.group) || i >= self.count / self.group * self.group;
         (global, self.experts && i >= self.first_sparse)
     }
 }

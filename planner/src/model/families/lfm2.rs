@@ -143,20 +143,16 @@ fn build(
         "self_attn.v_proj",
         "self_attn.out_proj",
     ]));
-    let attends = match c.wholes("full_attn_idxs")? {
-        Some(indices) => indices,
-        None => {
-            if let Some(types) = c.texts("layer_types")? {
-                (0..)
-                    .zip(&types)
-                    .filter(|(_, kind)| **kind == "full_attention")
-                    .map(|(i, _)| i)
-                    .collect()
-            } else {
-                c.needs(&["layer_types"])?;
-                Vec::new()
-            }
-        }
+    let attends: Vec<u64> = if let Some(indices) = c.wholes("full_attn_idxs")? {
+        indices
+    } else {
+        c.needs(&["layer_types"])?;
+        let types = c.texts("layer_types")?.unwrap_or_default();
+        (0..)
+            .zip(types)
+            .filter(|&(_, kind)| kind == "full_attention")
+            .map(|(i, _)| i)
+            .collect()
     };
     if attends.is_empty() {
         return Err(ConfigError::Refused(

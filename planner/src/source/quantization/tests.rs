@@ -59,6 +59,12 @@ fn mlx_says_it_by_path() {
     assert_eq!(stored(&own, "lm_head"), "1 fp16");
     assert_eq!(stored(&own, "embed_tokens"), "1 int4:g64");
     assert_eq!(stored(&own, "up_proj"), "1 int4:g64, 1 int8:g32");
+    // As rwkv7 is saved: what is left out is the mode's own, whatever the rest of the model has.
+    let short = json!({"quantization": {
+        "group_size": 128, "bits": 4, "lm_head": {"bits": 8}, "model.embed_tokens": {"mode": "mxfp4"},
+    }});
+    assert_eq!(stored(&short, "lm_head"), "1 int8:g64");
+    assert_eq!(stored(&short, "embed_tokens"), "1 mxfp4");
     let mode = json!({"quantization": {"group_size": 16, "bits": 4, "mode": "nvfp4"}});
     assert_eq!(scheme(&mode).unwrap().quant.to_string(), "nvfp4");
 }
