@@ -53,3 +53,22 @@ export const history = (endUnixSeconds) => Array.from({ length: 3600 }, (_, seco
 
 // The samples after it, for a daemon to replay.
 export const recording = (seconds) => Array.from({ length: seconds }, (_, second) => JSON.stringify(sampleAt(3600 + second, 1.76e9 + second))).join("\n");
+
+// What the daemon did and promised, in the forms of its routes.
+export const activity = () => {
+  const now = Date.now() / 1000;
+  const run = { target_bytes: 8 * GIB, touched_bytes: 8 * GIB, verified_bytes: 24 * GIB, mismatches: 0, fill_bytes_per_second: 91.3e9, verify_bytes_per_second: 143.8e9, seconds: 41.7 };
+  const row = (name, seconds, work, baseline) => ({ name, work, baseline_seconds: baseline, timing: { median_seconds: seconds } });
+  return {
+    reservations: [
+      { id: "r1", model: "qwen3-8b", bytes: 6 * GIB, remaining_bytes: 6 * GIB, pid: null, created_unix_seconds: now - 60, expires_unix_seconds: now + 540 },
+      { id: "r2", model: "bge-m3", bytes: 1.2 * GIB, remaining_bytes: 0.7 * GIB, pid: 5120, created_unix_seconds: now - 20, expires_unix_seconds: now + 40 },
+    ],
+    pressure: { schema: "shvd.pressure_status/v1", run: null, last: { schema: "shvd.pressure/v1", ended_at_unix_seconds: now - 4000, reason: { code: "completed", detail: "8.0 GiB held, verified and given back" }, ...run } },
+    bench: { schema: "shvd.bench_status/v1", run: null, last: { schema: "shvd.bench/v1", machine_name: "m4-pro-48gb", backend: "mlx", measured_at_unix_seconds: now - 9000, rows: [
+      row("matmul 4096 bf16", 0.0184, { flops: 137438953472, bytes: 100663296 }, 0.0191),
+      row("copy 1 GiB", 0.00862, { flops: 0, bytes: 2147483648 }, 0.0088),
+      { name: "matmul 16384 fp32", work: { flops: 8796093022208, bytes: 3221225472 }, left_out: "it would take more than is free" },
+    ] } },
+  };
+};

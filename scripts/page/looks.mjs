@@ -5,7 +5,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { DESKTOP, PHONE, open, violations } from "./browser.mjs";
 import { Daemon, file, until } from "./daemon.mjs";
-import { history, recording } from "./hour.mjs";
+import { activity, history, recording } from "./hour.mjs";
 
 export const LOOKS = [
   ["light", { colorScheme: "light", viewport: DESKTOP }],
@@ -23,8 +23,11 @@ plans:
 
 export const replayed = (port) => new Daemon(port, `source: {kind: replay, file: ${file("mac.jsonl", recording(600))}}\n${SETTINGS}`).start();
 
-// A page with an hour behind it.
-export const withHour = (page) => page.route("**/api/v1/history*", (route) => route.fulfill({ json: history(Date.now() / 1000) }));
+// A page with an hour behind it, on a daemon that did and promised something.
+export const withHour = async (page) => {
+  await page.route("**/api/v1/history*", (route) => route.fulfill({ json: history(Date.now() / 1000) }));
+  for (const [name, json] of Object.entries(activity())) await page.route(`**/api/v1/${name}`, (route) => route.fulfill({ json }));
+};
 
 export const picture = async (page, name) => {
   const folder = process.env.PAGE_PICTURES;
@@ -45,7 +48,7 @@ export const looks = async (browser, expect) => {
   const daemon = await replayed(19714);
   for (const [name, context] of LOOKS) {
     const page = await open(browser, daemon.url, { context, prepare: withHour });
-    await until("the hour", async () => (await page.locator("#memory-span").textContent()) === "last hour" && (await page.locator("#answer dl").count()) === 1 && (await page.locator("#plans tr").count()) > 3);
+    await until("the hour", async () => (await page.locator("#memory-span").textContent()) === "last hour" && (await page.locator("#answer dl").count()) === 1 && (await page.locator("#plans tr").count()) > 3 && (await page.locator("#bench tr").count()) > 3);
     await checkLook(page, `page-${name}`, expect);
     if (name !== "dark") {
       // Everything open, an answer with advice, a cursor on the chart, and a field that is wrong.

@@ -10,6 +10,7 @@ const GIB = 2 ** 30;
 const PIXELS_A_STEP = 2;
 const SPANS_MINUTES = [5, 10, 15, 30, 60];
 const TABLE_ROWS = 13;
+const LEVELS = { 2: ", pressure at warning", 4: ", pressure critical" };
 
 const typicalSeconds = (points) => {
   const gaps = points.slice(-30).map((point, at, all) => (at ? point.unix_seconds - all[at - 1].unix_seconds : 0)).slice(1).sort((a, b) => a - b);
@@ -101,7 +102,6 @@ export class Chart {
     this.picture.setAttribute("width", this.width);
     this.cursorNode = svg("g");
     this.picture.replaceChildren(...this.areas(), ...this.axes(), ...this.strip(), this.cursorNode);
-    this.drawLegend(last);
     this.drawTable();
     this.drawCursor();
   }
@@ -159,8 +159,7 @@ export class Chart {
   described(point) {
     const layers = layersOf(point);
     const parts = this.kinds.filter(({ key }) => layers[key] > 0).map(({ key, name }) => `${name} ${human(layers[key])}`);
-    const level = { 2: ", pressure at warning", 4: ", pressure critical" }[point.pressure_level] ?? "";
-    return `${clock(point.unix_seconds)}: ${parts.join(", ")}${level}`;
+    return `${clock(point.unix_seconds)}: ${parts.join(", ")}${LEVELS[point.pressure_level] ?? ""}`;
   }
 
   drawCursor() {
@@ -173,10 +172,14 @@ export class Chart {
     if (this.cursor !== null || document.activeElement !== this.frame) this.frame.setAttribute("aria-valuetext", this.described(point));
     this.readout.hidden = this.cursor === null;
     this.cursorNode.replaceChildren();
+    // The legend has the figures under the cursor; without one, the latest.
+    this.drawLegend(this.cursor === null ? this.points.at(-1) : point);
     if (this.cursor === null) return;
     const x = this.x(point.unix_seconds);
     this.cursorNode.append(svg("line", { class: "cursor", x1: x, x2: x, y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom }));
-    say(this.readout, this.described(point));
+    say(this.readout, clock(point.unix_seconds) + (LEVELS[point.pressure_level] ?? ""));
+    const room = this.width - MARGIN.right - this.readout.offsetWidth;
+    this.readout.style.left = `${Math.max(MARGIN.left, Math.min(room, x - this.readout.offsetWidth / 2))}px`;
   }
 
   drawLegend(point) {

@@ -21,6 +21,10 @@ export const say = (node, text) => {
   if (node.textContent !== text) node.textContent = text;
 };
 
+// A table that scrolls by itself where it is too wide, by keyboard too.
+export const scrolled = (name, headings, rows) =>
+  el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `${name}, as a table` }, table(name, headings, rows));
+
 // A table from headings and rows of cells; numbers stand right, words left.
 export const table = (caption, headings, rows) =>
   el("table", null,

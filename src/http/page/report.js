@@ -85,7 +85,7 @@ const advice = (rows, rejected, apply) => {
     const button = el("button", { type: "button" }, "Try it");
     button.addEventListener("click", () => apply(row.flags));
     button.setAttribute("aria-label", `Try it: ${row.change}`);
-    return el("li", null, el("div", null, capital(row.change), el("br"), el("span", { class: "soft" }, `Then it ${row.outcome_after === "fits" ? "fits" : `is ${words(row.outcome_after)}`}; costs ${row.cost}.`)), button);
+    return el("li", null, el("div", null, capital(row.change), el("br"), el("span", { class: "soft" }, `Then it ${row.outcome_after === "fits" ? "fits" : `is ${words(row.outcome_after)}`}. The cost: ${row.cost}.`)), button);
   });
   return [
     rows.length > 0 ? el("h3", null, "What would make it fit") : null,

@@ -15,26 +15,28 @@ const levelOf = ({ sample, headroom }) => {
 };
 
 const sentenceOf = (level, { headroom }) => {
-  const far = (distance) => orDash(distance, (d) => `${d.high_bytes > d.low_bytes ? "about " : ""}${human(Math.max(0, d.expected_bytes))}`);
+  const far = (distance) => orDash(distance, (d) => human(Math.max(0, d.expected_bytes)));
+  const about = [headroom.to_warning, headroom.to_critical].some((d) => d && d.high_bytes > d.low_bytes) ? "about " : "";
   switch (level) {
     case "critical":
       return "Memory is critical: the system ends programs to get memory back.";
     case "warning":
-      return `Memory is pressed: ${far(headroom.to_critical)} to critical. The system asks programs to give memory back.`;
+      return `Memory is pressed: ${about}${far(headroom.to_critical)} to critical. The system asks programs to give memory back.`;
     case "normal":
-      return `Memory is fine: ${far(headroom.to_warning)} to warning, ${far(headroom.to_critical)} to critical.`;
+      return `Memory is fine: ${about}${far(headroom.to_warning)} to warning, ${far(headroom.to_critical)} to critical.`;
     default:
       return "How far this machine is from trouble is not known: its readings lack what that takes.";
   }
 };
 
-const takeable = ({ reclaimable_bytes, to_warning }) =>
-  reclaimable_bytes === undefined ? undefined : Math.min(reclaimable_bytes, Math.max(0, to_warning?.low_bytes ?? Infinity));
+// What is promised to launches is no part of it.
+const takeable = ({ reserved_bytes, headroom: { reclaimable_bytes, to_warning } }) =>
+  reclaimable_bytes === undefined ? undefined : Math.max(0, Math.min(reclaimable_bytes, to_warning?.low_bytes ?? Infinity) - (reserved_bytes ?? 0));
 
 const between = (d) => (d && d.high_bytes > d.low_bytes ? `${gib(d.low_bytes)} – ${gib(d.high_bytes)}, by how well other memory compresses` : "");
 
-const tilesOf = ({ sample, derived, headroom }) => [
-  ["Can be taken now", orDash(takeable(headroom), human), "without taking a program's memory"],
+const tilesOf = ({ sample, derived, headroom, reserved_bytes }) => [
+  ["Can be taken now", orDash(takeable({ headroom, reserved_bytes }), human), reserved_bytes ? `beside ${human(reserved_bytes)} reserved` : "without taking a program's memory"],
   ["To warning", orDash(headroom.to_warning?.expected_bytes, human), between(headroom.to_warning)],
   ["To critical", orDash(headroom.to_critical?.expected_bytes, human), between(headroom.to_critical)],
   ["In use", orDash(derived.used_bytes, human), orDash(sample.memory.total_bytes, (total) => `of ${human(total)}`)],

@@ -1,6 +1,6 @@
 // What is watched and planned on this machine.
 
-import { byId, el, table } from "./dom.js";
+import { byId, el, scrolled } from "./dom.js";
 import { human, orDash } from "./format.js";
 
 const none = (...text) => el("p", { class: "soft" }, ...text);
@@ -23,7 +23,7 @@ export const showProcesses = ({ sample }) => {
     orDash(p.compressed_bytes, human),
   ]);
   show("processes", rows, () => rows.length > 0
-    ? el("div", { class: "scroll" }, table("Watched processes", [["Process", ""], ["Pid", "number"], ["Footprint", "number"], ["Peak", "number"], ["Compressed or swapped", "number"]], rows))
+    ? scrolled("Watched processes", [["Process", ""], ["Pid", "number"], ["Footprint", "number"], ["Peak", "number"], [sample.memory.wired_bytes === undefined ? "Swapped" : "Compressed", "number"]], rows)
     : none("None is running, or none is watched. Add one to ", el("code", null, "watch"), " in the settings: ", el("code", null, "watch: [{label: server, port: 8080}]"), "."));
 };
 
@@ -35,9 +35,9 @@ const fits = (plan) => {
 
 export const showPlans = (plans) => {
   show("plans", plans, () => plans.length > 0
-    ? el("div", { class: "scroll" }, table("Plans of the settings", [["Plan", ""], ["Fits now", ""], ["Headroom", "number"], ["Peak", "number"], ["Takes now", "number"]],
+    ? scrolled("Plans of the settings", [["Plan", ""], ["Fits now", ""], ["Headroom", "number"], ["Peak", "number"], ["Takes now", "number"]],
       plans.map((plan) => [
         el("span", null, plan.name, el("br"), el("span", { class: "soft" }, `${plan.model}, ${plan.quantization}`)),
-        fits(plan), orDash(plan.headroom_bytes, human), human(plan.peak_bytes), orDash(plan.actual_bytes, human)])))
+        fits(plan), orDash(plan.headroom_bytes, human), human(plan.peak_bytes), orDash(plan.actual_bytes, human)]))
     : none("None is configured. Add one to ", el("code", null, "plans"), " in the settings, and it is held against each reading."));
 };
