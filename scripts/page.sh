@@ -4,9 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 need() { local tool; for tool; do command -v "$tool" >/dev/null || return 1; done; }
-need chromium node npm htpasswd || {
+need chromium node npm htpasswd python3 || {
     apt-get update -qq
-    packages=(chromium apache2-utils fonts-dejavu-core ca-certificates)
+    packages=(chromium apache2-utils fonts-dejavu-core ca-certificates python3)
     need node || packages+=(nodejs)
     need npm || packages+=(npm)
     apt-get install -y -qq --no-install-recommends "${packages[@]}"
@@ -18,7 +18,14 @@ mkdir -p "$PAGE_PACKAGES"
 cp scripts/page/package.json scripts/page/package-lock.json "$PAGE_PACKAGES/"
 npm ci --prefix "$PAGE_PACKAGES" --no-audit --no-fund --silent
 case "${1:-}" in
-    "") node scripts/page/suite.mjs ;;
-    --pictures) node scripts/page/pictures.mjs ;;
+    "")
+        python3 scripts/page/terminal.py "$SHVPLAN" --check
+        node scripts/page/suite.mjs
+        ;;
+    --pictures)
+        need pngquant || apt-get install -y -qq --no-install-recommends pngquant >/dev/null
+        python3 scripts/page/terminal.py "$SHVPLAN"
+        node scripts/page/pictures.mjs
+        ;;
     *) echo "usage: scripts/page.sh [--pictures]" >&2; exit 2 ;;
 esac

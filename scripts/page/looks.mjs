@@ -23,9 +23,12 @@ plans:
 
 export const replayed = (port) => new Daemon(port, `source: {kind: replay, file: ${file("mac.jsonl", recording(600))}}\n${SETTINGS}`).start();
 
-// A page with an hour behind it, on a daemon that did and promised something.
-export const withHour = async (page) => {
-  await page.route("**/api/v1/history*", (route) => route.fulfill({ json: history(Date.now() / 1000) }));
+// A page with an hour behind it.
+export const withHour = (page) => page.route("**/api/v1/history*", (route) => route.fulfill({ json: history(Date.now() / 1000) }));
+
+// The same on a daemon that did and promised something.
+const withAll = async (page) => {
+  await withHour(page);
   for (const [name, json] of Object.entries(activity())) await page.route(`**/api/v1/${name}`, (route) => route.fulfill({ json }));
 };
 
@@ -47,7 +50,7 @@ export const checkLook = async (page, name, expect) => {
 export const looks = async (browser, expect) => {
   const daemon = await replayed(19714);
   for (const [name, context] of LOOKS) {
-    const page = await open(browser, daemon.url, { context, prepare: withHour });
+    const page = await open(browser, daemon.url, { context, prepare: withAll });
     await until("the hour", async () => (await page.locator("#memory-span").textContent()) === "last hour" && (await page.locator("#answer dl").count()) === 1 && (await page.locator("#plans tr").count()) > 3 && (await page.locator("#bench tr").count()) > 3);
     await checkLook(page, `page-${name}`, expect);
     if (name !== "dark") {

@@ -8,8 +8,9 @@ use clap::Command;
 
 /// Prints the program's own page, or writes that and one for each command into a folder.
 #[must_use]
-pub fn pages(mut command: Command, folder: Option<&Path>) -> ExitCode {
-    command.build();
+pub fn pages(command: Command, folder: Option<&Path>) -> ExitCode {
+    // `help` says what the pages say.
+    let command = command.disable_help_subcommand(true);
     let Some(folder) = folder else {
         let mut page = Vec::new();
         let rendered = clap_mangen::Man::new(command).render(&mut page);

@@ -7,8 +7,9 @@ use clap::Command;
 use super::{Ending, Failure, out};
 
 /// Prints the program's own page, or writes that and one for each command into a folder.
-pub(super) fn run(mut command: Command, folder: Option<&Path>) -> Result<Ending, Failure> {
-    command.build();
+pub(super) fn run(command: Command, folder: Option<&Path>) -> Result<Ending, Failure> {
+    // `help` says what the pages say.
+    let command = command.disable_help_subcommand(true);
     let Some(folder) = folder else {
         let mut page = Vec::new();
         clap_mangen::Man::new(command)

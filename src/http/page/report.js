@@ -90,7 +90,7 @@ const advice = (rows, rejected, apply) => {
   return [
     rows.length > 0 ? el("h3", null, "What would make it fit") : null,
     rows.length > 0 ? el("ul", { class: "advice" }, items) : null,
-    rejected.map((text) => el("p", { class: "soft" }, text)),
+    rejected.map((text) => el("p", { class: "soft" }, `${capital(text)}.`)),
   ];
 };
 

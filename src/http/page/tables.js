@@ -38,6 +38,6 @@ export const showPlans = (plans) => {
     ? scrolled("Plans of the settings", [["Plan", ""], ["Fits now", ""], ["Headroom", "number"], ["Peak", "number"], ["Takes now", "number"]],
       plans.map((plan) => [
         el("span", null, plan.name, el("br"), el("span", { class: "soft" }, `${plan.model}, ${plan.quantization}`)),
-        fits(plan), orDash(plan.headroom_bytes, human), human(plan.peak_bytes), orDash(plan.actual_bytes, human)]))
+        fits(plan), orDash(plan.actual_bytes === null ? plan.headroom_bytes : null, human), human(plan.peak_bytes), orDash(plan.actual_bytes, human)]))
     : none("None is configured. Add one to ", el("code", null, "plans"), " in the settings, and it is held against each reading."));
 };
