@@ -108,7 +108,6 @@ fn words(command: &str) -> Vec<String> {
     for c in command.chars().chain([' ']) {
         match quote {
             Some(q) if c == q => quote = None,
-            Some(_) => word.push(c),
             None if c == '\'' || c == '"' => quote = Some(c),
             None if c.is_whitespace() => {
                 if word.starts_with('#') || word.starts_with('>') || word == "…" {
@@ -118,7 +117,7 @@ fn words(command: &str) -> Vec<String> {
                     words.push(std::mem::take(&mut word));
                 }
             }
-            None => word.push(c),
+            Some(_) | None => word.push(c),
         }
     }
     words

@@ -95,7 +95,7 @@ export class Chart {
     const minutes = SPANS_MINUTES.find((m) => held <= m) ?? 60;
     this.seconds = minutes * 60;
     this.begin = last.unix_seconds - this.seconds;
-    this.total = Math.max(...this.points.map((point) => point.total_bytes));
+    this.total = this.points.reduce((most, point) => Math.max(most, point.total_bytes), 0);
     this.shown = this.thinned(this.points.filter((point) => point.unix_seconds >= this.begin));
     this.kinds = kindsOf(last);
     say(this.span, minutes === 60 ? "last hour" : `last ${minutes} minutes`);
