@@ -29,7 +29,12 @@ fn scratch(name: &str) -> PathBuf {
 
 #[test]
 fn recorded_commands_print_what_was_recorded() {
-    trycmd::TestCases::new().case("tests/cmd/*.trycmd").run();
+    trycmd::TestCases::new()
+        .case("tests/cmd/*.trycmd")
+        .case("../README.md")
+        .case("../docs/start.md")
+        .case("../docs/faq.md")
+        .run();
 }
 
 #[test]

@@ -8,12 +8,17 @@
 //! | `GET /api/v1/memory` | latest sample with what it implies |
 //! | `GET /api/v1/events` | the same as server-sent events, one a reading |
 //! | `GET /api/v1/history?stretch=hour\|day` | points for charts |
+//! | `GET /api/v1/catalog` | what a plan can be asked for: models, quantizations, machines |
+//! | `GET /api/v1/plans` | the plans of the settings, held against the latest sample |
 //! | `POST /api/v1/plan` | a plan, as `shvplan --format json` prints it |
 //! | `POST /-/reload` | read the settings again |
 
 mod accept;
 mod access;
+mod catalog;
+mod page;
 mod plan;
+mod plans;
 mod routes;
 mod timed;
 mod tls;

@@ -2,13 +2,14 @@
 //! the request. Nothing is read from this machine's disk for a caller.
 
 use serde::Deserialize;
-use shvplan::budget::{self, Backend, Limits};
+use shv_machine::hardware::Hardware;
+use shvplan::budget::{self, Backend, Limits, Machine};
 use shvplan::cache::{KvQuant, Workload};
 use shvplan::model::families;
 use shvplan::plan::{CONCURRENCY_MAX, CONTEXT_MAX, Request};
 use shvplan::quant::{Dtype, Quant, Scheme};
 use shvplan::report::{self, Report, Subject};
-use shvplan::source::catalog;
+use shvplan::source::{catalog, quantization};
 use shvplan::units::parse_size;
 use shvplan::{advice, verdict};
 use warp::Reply as _;
@@ -70,19 +71,15 @@ fn planned(body: &[u8]) -> Result<String, Refusal> {
             format!("{}: {e}", subject.source),
         )
     })?;
-    let quant = match &question.quant {
-        None => Quant::Plain(Dtype::Bf16),
-        Some(name) => name.parse().map_err(|e| bad("quant", e))?,
+    let scheme = match &question.quant {
+        // As shvplan has it: what the description says the weights are stored as, else bf16.
+        None => quantization::declared(&model, &description)
+            .map_err(|e| bad("quant", e))?
+            .unwrap_or_else(|| Scheme::new(model.dtype, Quant::Plain(Dtype::Bf16))),
+        Some(name) => Scheme::new(model.dtype, name.parse().map_err(|e| bad("quant", e))?),
     };
-    let scheme = Scheme::new(model.dtype, quant);
     let workload = workload(&question)?;
-    let mut machine = budget::find(
-        question
-            .machine
-            .as_deref()
-            .unwrap_or(budget::default_name()),
-    )
-    .map_err(|e| bad("machine", e))?;
+    let mut machine = machine(question.machine.as_deref())?;
     if let Some(size) = &question.memory {
         machine = budget::with_memory(&machine, parse_size(size).map_err(|e| bad("memory", e))?);
     }
@@ -117,6 +114,26 @@ fn planned(body: &[u8]) -> Result<String, Refusal> {
         explain: question.explain,
     };
     report::json::render(&report).map_err(refused)
+}
+
+/// The machine of that name; `this` is the one the daemon runs on.
+fn machine(given: Option<&str>) -> Result<Machine, Refusal> {
+    let name = match given {
+        None => budget::default_name().to_owned(),
+        Some("this") => {
+            let hardware = Hardware::this();
+            let chip = hardware
+                .chip_name
+                .as_deref()
+                .unwrap_or("an unknown processor");
+            hardware.machine_name().ok_or_else(|| {
+                let why = format!("{chip} is no Apple chip: name a machine, such as m4-pro-48gb");
+                bad("machine", why)
+            })?
+        }
+        Some(name) => name.to_owned(),
+    };
+    budget::find(&name).map_err(|e| bad("machine", e))
 }
 
 fn described(question: &Question) -> Result<(Subject, serde_json::Value), Refusal> {

@@ -17,7 +17,7 @@ use warp::reply::Response;
 use warp::{Filter as _, Reply as _};
 
 use super::accept::said;
-use super::{Shared, plan};
+use super::{Shared, catalog, page, plan, plans};
 use crate::history::Stretch;
 use crate::metrics::CONTENT_TYPE;
 use crate::sampler::Reading;
@@ -63,18 +63,28 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
 
 fn answer(path: &str, query: &str, shared: &Arc<Shared>) -> Response {
     match path {
+        "/" => page::answer("index.html"),
         "/metrics" => metrics(shared),
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(shared),
         "/api/v1/memory" => memory(shared),
         "/api/v1/history" => history(query, shared),
         "/api/v1/events" => events(shared),
+        "/api/v1/catalog" => catalog::answer(),
+        "/api/v1/plans" => plans::answer(shared),
         "/api/v1/plan" | "/-/reload" => wrong_method("POST"),
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "not found: /metrics, /healthz, /readyz and /api/v1/memory are here\n",
-        ),
+        _ => match path.strip_prefix("/page/") {
+            Some(name) => page::answer(name),
+            None => not_found(),
+        },
     }
+}
+
+pub(super) fn not_found() -> Response {
+    text(
+        StatusCode::NOT_FOUND,
+        "not found: /, /metrics, /healthz, /readyz and /api/v1/memory are here\n",
+    )
 }
 
 /// Whatever no route takes: another method on a path that is, or a path that is not.
@@ -135,7 +145,7 @@ fn metrics(shared: &Shared) -> Response {
     }
 }
 
-fn fresh(shared: &Shared) -> (Arc<Reading>, bool) {
+pub(super) fn fresh(shared: &Shared) -> (Arc<Reading>, bool) {
     let reading = shared.readings.borrow().clone();
     let stale_after = Duration::from_millis(shared.settings.borrow().sampling.stale_after_ms.get());
     let is_fresh = reading.fresh(Instant::now(), stale_after).is_some();

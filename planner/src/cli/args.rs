@@ -49,6 +49,11 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Manual pages: shvplan(1), or one for each command into a folder.
+    Man {
+        /// The folder; without one, shvplan(1) is printed.
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

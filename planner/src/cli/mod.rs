@@ -8,6 +8,7 @@ mod gate;
 mod list;
 mod local;
 mod machine_file;
+mod manual;
 mod matrix;
 mod open;
 mod out;
@@ -108,5 +109,9 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "shvplan", &mut script);
             out::print(&String::from_utf8_lossy(&script)).map(|()| Ending::Fits)
         }
+        Some(Command::Man { folder }) => manual::run(Cli::command(), folder.as_deref()),
     }
 }
+
+#[cfg(test)]
+mod tests;

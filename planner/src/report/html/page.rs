@@ -162,10 +162,10 @@ pub fn render(report: &Report<'_>, command: &str) -> Result<String, PlanError> {
                 class,
                 text: format!("{name} {}", human(bytes)),
             })
-            .chain([Key {
+            .chain((free > 0).then(|| Key {
                 class: "free",
                 text: format!("free {}", human(free)),
-            }])
+            }))
             .collect(),
         headroom,
         figures: figures(report, &users),
