@@ -7,6 +7,7 @@
 pub mod advice;
 pub mod budget;
 pub mod cache;
+pub mod gate;
 pub mod model;
 pub mod names;
 pub mod plan;

@@ -36,6 +36,13 @@ pub(crate) enum NoReading {
     Failed(String),
 }
 
+/// A reading, and what is reserved of what it says is free.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Read {
+    pub(crate) sample: Sample,
+    pub(crate) reserved_bytes: u64,
+}
+
 impl Origin {
     /// The name in reports.
     pub(crate) fn name(&self) -> String {
@@ -48,12 +55,13 @@ impl Origin {
     }
 
     /// Takes one reading.
-    pub(crate) fn read(&self) -> Result<Sample, NoReading> {
+    pub(crate) fn read(&self) -> Result<Read, NoReading> {
         match self {
             Self::This => {
                 let failed = |error: source::SourceError| NoReading::Failed(error.to_string());
                 source::native(Vec::new())
                     .and_then(|mut source| source.read())
+                    .map(unreserved)
                     .map_err(failed)
             }
             Self::File(path) => from_file(path).map_err(NoReading::Input),
@@ -89,7 +97,14 @@ fn limited(input: impl std::io::Read, name: &str) -> Result<String, Failure> {
     })
 }
 
-fn from_file(path: &Path) -> Result<Sample, Failure> {
+fn unreserved(sample: Sample) -> Read {
+    Read {
+        sample,
+        reserved_bytes: 0,
+    }
+}
+
+fn from_file(path: &Path) -> Result<Read, Failure> {
     let shown = path.display().to_string();
     let failure = |e| Failure::about(&shown, e);
     let metadata = std::fs::metadata(path).map_err(failure)?;
@@ -105,26 +120,36 @@ fn from_file(path: &Path) -> Result<Sample, Failure> {
 }
 
 /// A sample as JSON carries its own time; what `vm_stat` prints does not, and is as old as its file.
-fn parse(text: &str, origin: &str, written: SystemTime) -> Result<Sample, Failure> {
+fn parse(text: &str, origin: &str, written: SystemTime) -> Result<Read, Failure> {
     if text.trim_start().starts_with('{') {
         return from_json(text).map_err(|why| Failure::about(origin, why));
     }
     let mut sample = vm_stat::parse(text, origin).map_err(|e| Failure(e.to_string()))?;
     sample.taken_at_unix_seconds = unix_seconds(written);
-    Ok(sample)
+    Ok(unreserved(sample))
 }
 
 /// A sample, or the daemon's answer with a sample inside.
-fn from_json(text: &str) -> Result<Sample, String> {
+fn from_json(text: &str) -> Result<Read, String> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let reserved_bytes = match value.get("reserved_bytes") {
+        None => 0,
+        Some(told) => told.as_u64().ok_or_else(|| {
+            format!("field 'reserved_bytes' is {told}: a whole number is expected")
+        })?,
+    };
     let sample = value.get("sample").cloned().unwrap_or(value);
     if sample.get("taken_at_unix_seconds").is_none() {
         return Err("field 'taken_at_unix_seconds' is missing: a sample as shvd gives it under /api/v1/memory is expected".to_owned());
     }
-    serde_json::from_value(sample).map_err(|e| format!("not a sample: {e}"))
+    let sample = serde_json::from_value(sample).map_err(|e| format!("not a sample: {e}"))?;
+    Ok(Read {
+        sample,
+        reserved_bytes,
+    })
 }
 
-fn from_daemon(url: &str) -> Result<Sample, NoReading> {
+fn from_daemon(url: &str) -> Result<Read, NoReading> {
     let address = format!("{}/api/v1/memory", url.trim_end_matches('/'));
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(ANSWER_TIME_MAX))
