@@ -425,7 +425,7 @@ fn a_source_that_hangs_or_breaks_shows_as_absent_and_recovers() {
     send(1000);
     send(1001);
     let daemon = Daemon::start(&format!(
-        "source: {{kind: replay, file: {}}}\nsampling: {{interval_ms: 100, timeout_ms: 200, stale_after_ms: 1000}}\n",
+        "source: {{kind: replay, file: {}}}\nsampling: {{interval_ms: 100, timeout_ms: 200, stale_after_ms: 60000}}\n",
         pipe.display()
     ));
     daemon.ready();

@@ -10,6 +10,9 @@ use super::View;
 use super::clock::Moment;
 use super::holder::Holder;
 
+/// From here on the calendar has jumped, and the end of a reservation is shown where it is now.
+const JUMP_SECONDS_MIN: f64 = 1.0;
+
 /// What is wished for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
@@ -53,6 +56,8 @@ pub struct Reservation {
     /// Whether the process was seen to hold half of it or more: from then on its end is the reservation's.
     pub(super) seen: bool,
     pub(super) created_unix_seconds: f64,
+    /// As the calendar stood when it was granted or read back.
+    expires_unix_seconds: f64,
     /// On the clock that never jumps.
     pub(super) ends: Duration,
     /// What the process had grown by before the latest reading: that reading shows it, so it is not reserved any more.
@@ -67,7 +72,7 @@ impl Reservation {
         wish: Wish,
         holder: Option<Holder>,
         created_unix_seconds: f64,
-        ends: Duration,
+        now: Moment,
     ) -> Self {
         Self {
             id,
@@ -76,7 +81,8 @@ impl Reservation {
             holder,
             seen: false,
             created_unix_seconds,
-            ends,
+            expires_unix_seconds: now.unix_seconds + wish.ttl.as_secs_f64(),
+            ends: now.running.saturating_add(wish.ttl),
             taken_bytes: 0,
             growth_bytes: 0,
         }
@@ -87,7 +93,9 @@ impl Reservation {
     }
 
     pub(super) fn view(&self, now: Moment) -> View {
-        let left = self.ends.saturating_sub(now.running);
+        let left = self.ends.saturating_sub(now.running).as_secs_f64();
+        let reckoned = now.unix_seconds + left;
+        let jumped = (reckoned - self.expires_unix_seconds).abs() > JUMP_SECONDS_MIN;
         View {
             id: self.id.clone(),
             model: self.model.clone(),
@@ -95,7 +103,11 @@ impl Reservation {
             remaining_bytes: self.remaining_bytes(),
             pid: self.holder.map(|holder| holder.pid),
             created_unix_seconds: self.created_unix_seconds,
-            expires_unix_seconds: now.unix_seconds + left.as_secs_f64(),
+            expires_unix_seconds: if jumped {
+                reckoned
+            } else {
+                self.expires_unix_seconds
+            },
         }
     }
 }
@@ -171,13 +183,12 @@ impl Book {
         self.serial += 1;
         // Milliseconds keep names apart should the count be lost with its file.
         let id = format!("{:x}-{}", (now.unix_seconds * 1e3) as u64, self.serial);
-        let ends = now.running.saturating_add(wish.ttl);
         self.living.push(Reservation::new(
             id.clone(),
             wish,
             holder,
             now.unix_seconds,
-            ends,
+            now,
         ));
         Ok(id)
     }

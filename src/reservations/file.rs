@@ -212,13 +212,8 @@ impl Kept {
             };
             // Its id may be another's by now; then the promise stands until its time is up.
             let holder = one.holder.filter(Holder::is_the_same);
-            let mut restored = Reservation::new(
-                one.id,
-                wish,
-                holder,
-                one.created_unix_seconds,
-                now.running.saturating_add(left),
-            );
+            let mut restored =
+                Reservation::new(one.id, wish, holder, one.created_unix_seconds, now);
             restored.seen = one.seen && holder.is_some();
             living.push(restored);
         }
