@@ -10,6 +10,7 @@ pub mod cache;
 pub mod gate;
 pub mod model;
 pub mod names;
+pub mod placement;
 pub mod plan;
 pub mod quant;
 pub mod report;

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Diff(Box<DiffArgs>),
     /// One model on several machines.
     Compare(Box<CompareArgs>),
+    /// Which machine of a fleet takes which model, by what a Prometheus server knows of them.
+    Place(Box<super::place::PlaceArgs>),
     /// The models that are known by name.
     Models(ListArgs),
     /// The machines that are known by name.

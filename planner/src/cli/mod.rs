@@ -11,6 +11,7 @@ mod machine_file;
 mod matrix;
 mod open;
 mod out;
+mod place;
 mod plan;
 mod reading;
 mod resolve;
@@ -94,6 +95,7 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
     match cli.command {
         None => plan::run(&cli.plan),
         Some(Command::Gate(args)) => gate::run(&args),
+        Some(Command::Place(args)) => place::run(&args),
         Some(Command::Matrix(args)) => matrix::run(&args),
         Some(Command::Solve(args)) => solve::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),
