@@ -221,3 +221,64 @@ fn a_synthetic_fleet_is_the_same_every_time() {
     };
     assert_eq!(run(), run());
 }
+
+/// The fleet with one machine of 48 GB alone, changed so.
+fn alone(changes: &[(&str, Value)]) -> String {
+    let mut machine = data()["machines"]["mac-48"].clone();
+    for (field, value) in changes {
+        machine[*field] = value.clone();
+    }
+    serve(json!({ "mac-48": machine }), None)
+}
+
+#[test]
+fn room_for_the_expected_peak_alone_is_tight() {
+    const MARGIN_BYTES: u64 = 256 << 20;
+    let ask = |url: &str, more: &[&str]| {
+        let output = place(&[&["30b@int4", "--prometheus", url, "--json"], more].concat());
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), document["models"][0].clone())
+    };
+    let (_, roomy) = ask(&alone(&[]), &[]);
+    let expected = roomy["peak_bytes"].as_u64().unwrap();
+    assert!(expected < roomy["peak_high_bytes"].as_u64().unwrap());
+    let room = expected + MARGIN_BYTES;
+    let narrow = |bytes: u64| alone(&[("shv_memory_reclaimable_bytes", json!(bytes))]);
+    let (code, model) = ask(&narrow(room), &[]);
+    assert_eq!((code, &model["machine"]), (Some(3), &Value::Null));
+    let (code, model) = ask(&narrow(room), &["--allow-tight"]);
+    assert_eq!(
+        (code, &model["machine"], &model["tight"]),
+        (Some(0), &json!("mac-48"), &json!(true))
+    );
+    assert_eq!(ask(&narrow(room - 1), &["--allow-tight"]).0, Some(1));
+}
+
+#[test]
+fn what_is_reserved_is_no_room_and_no_reading_is_no_room_at_all() {
+    let code = |changes: &[(&str, Value)], reason: &str| {
+        let url = alone(changes);
+        let output = place(&["30b@int4", "--prometheus", &url, "--json"]);
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let rejections = &document["models"][0]["rejections"];
+        assert_eq!(rejections[0]["code"], reason, "{document:#}");
+        output.status.code()
+    };
+    let reserved = [("shv_reserved_bytes", json!(20_u64 << 30))];
+    assert_eq!(code(&reserved, "reclaimable_now"), Some(1));
+    // The daemon answers and its own readings fail: no series of memory is there.
+    let url = {
+        let mut machine = data()["machines"]["mac-48"].clone();
+        machine
+            .as_object_mut()
+            .unwrap()
+            .retain(|field, _| !field.starts_with("shv_memory"));
+        serve(json!({ "mac-48": machine }), None)
+    };
+    let output = place(&["30b@int4", "--prometheus", &url, "--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        document["models"][0]["rejections"][0]["code"], "stale",
+        "{document:#}"
+    );
+}
