@@ -267,7 +267,7 @@ fn the_gate_decides_reserves_and_names_what_to_close() {
     let (_, answer) = gate(json!({ "reserve": 600 }));
     let reservation = answer["reservation"].clone();
     assert_eq!(reservation["bytes"], answer["peak_high_bytes"]);
-    assert_eq!(daemon.list(), [reservation.clone()]);
+    assert_eq!(daemon.list(), std::slice::from_ref(&reservation));
     let (_, answer) = gate(json!({ "quant": "fp16", "reserve": "10m" }));
     assert_eq!(
         (&answer["decision"], &answer["reservation"]),

@@ -58,6 +58,10 @@ fn of_one(table: &mut dyn ProcessTable, pid: u32) -> Footprint {
 }
 
 /// Calls `ask` with the process table of this machine; none where this system has no source.
+#[cfg_attr(
+    any(target_os = "macos", target_os = "linux"),
+    allow(clippy::unnecessary_wraps, reason = "other systems have none")
+)]
 fn with_native<T>(ask: impl FnOnce(&mut dyn ProcessTable) -> T) -> Option<T> {
     #[cfg(target_os = "macos")]
     return Some(ask(&mut crate::source::mach::Table(
