@@ -402,6 +402,7 @@ fn a_daemon_that_does_not_grant_shuts_the_gate() {
         ("429 Too Many Requests", Some(4), "not_reserved"),
         ("503 Service Unavailable", Some(4), "not_reserved"),
         ("404 Not Found", Some(4), "not_reserved"),
+        ("401 Unauthorized", Some(4), "not_reserved"),
         ("201 Created", Some(4), "not_reserved"),
     ];
     for (status, code, reason) in cases {
@@ -417,6 +418,48 @@ fn a_daemon_that_does_not_grant_shuts_the_gate() {
         assert_eq!(reasons.last().unwrap()["code"], reason, "{status}");
         served.join().unwrap();
     }
+}
+
+#[test]
+fn a_wish_that_the_daemon_does_not_accept_is_bad_usage() {
+    for status in ["400 Bad Request", "422 Unprocessable Entity"] {
+        let (url, served) = exchange(vec![
+            (READ, "200 OK", reading(30, 0)),
+            (
+                RESERVE,
+                status,
+                r#"{"error": "ttl_seconds: too long"}"#.to_owned(),
+            ),
+        ]);
+        let output = gate(&[&MODEL[..], &["--shvd", &url, "--reserve", "600"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{status}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("too long"));
+        served.join().unwrap();
+    }
+}
+
+#[test]
+fn a_token_is_sent_and_its_lack_is_told() {
+    let (url, served) = exchange(vec![
+        (READ, "200 OK", reading(30, 0)),
+        (READ, "401 Unauthorized", String::new()),
+    ]);
+    let arguments = [&MODEL[..], &["--shvd", &url]].concat();
+    let output = command(&arguments)
+        .env("SHVPLAN_SHVD_TOKEN", "t0k3n")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let output = gate(&arguments);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("SHVPLAN_SHVD_TOKEN"));
+    let requests = served.join().unwrap();
+    assert!(
+        requests[0]
+            .to_lowercase()
+            .contains("authorization: bearer t0k3n")
+    );
+    assert!(!requests[1].to_lowercase().contains("authorization"));
 }
 
 #[test]

@@ -2,17 +2,16 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use shv_machine::sample::{Sample, unix_seconds};
 use shv_machine::source::{self, vm_stat};
 
 use super::Failure;
+use super::daemon::{self, Ask};
 
 /// The most that is read of a snapshot or an answer: a sample with its processes has some ten thousand bytes.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
-/// How long a daemon may take to answer.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Where a reading comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,18 +149,11 @@ fn from_json(text: &str) -> Result<Read, String> {
 }
 
 fn from_daemon(url: &str) -> Result<Read, NoReading> {
-    let address = format!("{}/api/v1/memory", url.trim_end_matches('/'));
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(ANSWER_TIME_MAX))
-        .build()
-        .into();
-    let failed = |e: ureq::Error| NoReading::Failed(format!("{address}: {e}"));
-    let mut answer = agent.get(&address).call().map_err(failed)?;
-    let text = answer
-        .body_mut()
-        .with_config()
-        .limit(TEXT_BYTES_MAX)
-        .read_to_string()
-        .map_err(failed)?;
-    from_json(&text).map_err(|why| NoReading::Failed(format!("{address}: {why}")))
+    let address = daemon::address(url, "memory");
+    let answer = daemon::call(&address, Ask::Get).map_err(NoReading::Failed)?;
+    let failed = |why: String| NoReading::Failed(format!("{address}: {why}"));
+    if answer.status != 200 {
+        return Err(failed(answer.problem()));
+    }
+    from_json(&answer.text).map_err(failed)
 }

@@ -179,14 +179,14 @@ impl Gate<'_> {
             },
         };
         let decision = self.decide(&sample, now)?;
-        let held = match reserve::hold(self.args, self.subject, &decision) {
-            Ok(held) => held,
-            Err(why) => {
+        let held = match reserve::hold(self.args, self.subject, &decision)? {
+            Held::Failed(why) => {
                 return Ok(Answer::Shut {
                     code: "not_reserved",
                     why,
                 });
             }
+            held => held,
         };
         let close = if decision.is_short_of_memory() || matches!(held, Held::Refused(_)) {
             self.largest(&sample)

@@ -1,7 +1,5 @@
 //! Reservations at a daemon: taken after a yes, ended by `--release`.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shv_machine::sample::Process;
@@ -10,12 +8,8 @@ use shvplan::report::Subject;
 use shvplan::units::human;
 
 use super::super::args::GateArgs;
+use super::super::daemon::{self, Ask, address};
 use super::super::{Ending, Failure, out};
-
-/// How long a daemon may take to answer; it writes a reservation to the disk before it does.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
-/// The most that is read of an answer.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// What became of the wish to reserve.
 pub(super) enum Held {
@@ -23,6 +17,8 @@ pub(super) enum Held {
     NotAsked,
     /// Others have it.
     Refused(String),
+    /// The daemon neither granted nor refused it.
+    Failed(String),
     /// It is reserved.
     Granted(Reservation),
 }
@@ -39,7 +35,7 @@ impl Held {
     /// Adds what became of it to the gate's document.
     pub(super) fn into_document(&self, document: &mut Value) {
         match self {
-            Self::NotAsked => {}
+            Self::NotAsked | Self::Failed(_) => {}
             Self::Refused(why) => {
                 document["decision"] = json!("no_go");
                 document["outcome"] = json!("does_not_fit");
@@ -57,12 +53,12 @@ impl Held {
 /// Reserves what `decision` needs, where it is a yes and the user asks for it.
 ///
 /// # Errors
-/// Why the daemon neither granted nor refused it.
+/// What the daemon does not accept of what the user gave.
 pub(super) fn hold(
     args: &GateArgs,
     subject: &Subject,
     decision: &Decision,
-) -> Result<Held, String> {
+) -> Result<Held, Failure> {
     let (Some(seconds), Some(url)) = (args.reserve, &args.shvd) else {
         return Ok(Held::NotAsked);
     };
@@ -78,18 +74,16 @@ pub(super) fn hold(
         "pid": if pid == 0 { Value::Null } else { json!(pid) },
     });
     let address = address(url, "reservations");
-    let (status, text) = call(&address, |agent| {
-        agent
-            .post(&address)
-            .header("Content-Type", "application/json")
-            .send(wish.to_string())
-    })?;
-    match status {
-        201 => granted(&text)
-            .map(Held::Granted)
-            .map_err(|why| format!("{address}: {why}")),
-        409 => Ok(Held::Refused(problem(&text))),
-        _ => Err(format!("{address}: {status}: {}", problem(&text))),
+    let answer = match daemon::call(&address, Ask::Post(wish.to_string())) {
+        Ok(answer) => answer,
+        Err(why) => return Ok(Held::Failed(why)),
+    };
+    let failed = |why: &str| Held::Failed(format!("{address}: {why}"));
+    match answer.status {
+        201 => Ok(granted(&answer.text).map_or_else(|why| failed(&why), Held::Granted)),
+        409 => Ok(Held::Refused(answer.problem())),
+        400 | 422 => Err(Failure::about(&address, answer.problem())),
+        _ => Ok(failed(&answer.problem())),
     }
 }
 
@@ -123,31 +117,30 @@ pub(super) fn release(args: &GateArgs, id: &str) -> Result<Ending, Failure> {
         )));
     }
     let address = format!("{}/{id}", address(url, "reservations"));
-    let answer = call(&address, |agent| agent.delete(&address).call());
-    let (status, text) = match answer {
+    let answer = match daemon::call(&address, Ask::Delete) {
         Ok(answer) => answer,
         Err(why) => {
             out::complain(&why);
             return Ok(Ending::Unknown);
         }
     };
-    match status {
+    match answer.status {
         200 => {
             if args.json {
-                out::print(&text)?;
+                out::print(&answer.text)?;
             } else if !args.quiet {
-                let bytes = granted(&text).map_or(0, |released| released.bytes);
+                let bytes = granted(&answer.text).map_or(0, |released| released.bytes);
                 out::print(&format!("released {id}: {}\n", human(bytes)))?;
             }
             Ok(Ending::Fits)
         }
         404 => Err(Failure(format!(
             "--release '{id}': {}; `GET {}` lists those there are",
-            problem(&text),
-            self::address(url, "reservations")
+            answer.problem(),
+            daemon::address(url, "reservations")
         ))),
         _ => {
-            out::complain(&format!("{address}: {status}: {}", problem(&text)));
+            out::complain(&format!("{address}: {}", answer.problem()));
             Ok(Ending::Unknown)
         }
     }
@@ -160,42 +153,7 @@ pub(super) fn processes(url: &str) -> Option<Vec<Process>> {
         processes: Vec<Process>,
     }
     let address = address(url, "processes");
-    let (status, text) = call(&address, |agent| agent.get(&address).call()).ok()?;
-    let answer: Answer = serde_json::from_str(&text).ok()?;
-    (status == 200).then_some(answer.processes)
-}
-
-fn address(url: &str, what: &str) -> String {
-    format!("{}/api/v1/{what}", url.trim_end_matches('/'))
-}
-
-type Response = ureq::http::Response<ureq::Body>;
-
-/// Status and text of an answer.
-fn call(
-    address: &str,
-    ask: impl FnOnce(ureq::Agent) -> Result<Response, ureq::Error>,
-) -> Result<(u16, String), String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(ANSWER_TIME_MAX))
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let failed = |e: ureq::Error| format!("{address}: {e}");
-    let mut answer = ask(agent).map_err(failed)?;
-    let text = answer
-        .body_mut()
-        .with_config()
-        .limit(ANSWER_BYTES_MAX)
-        .read_to_string()
-        .map_err(failed)?;
-    Ok((answer.status().as_u16(), text))
-}
-
-/// What an answer says went wrong.
-fn problem(text: &str) -> String {
-    let told = serde_json::from_str::<Value>(text)
-        .ok()
-        .and_then(|value| value.get("error")?.as_str().map(str::to_owned));
-    told.unwrap_or_else(|| text.trim().chars().take(200).collect())
+    let answer = daemon::call(&address, Ask::Get).ok()?;
+    let told: Answer = serde_json::from_str(&answer.text).ok()?;
+    (answer.status == 200).then_some(told.processes)
 }

@@ -86,7 +86,7 @@ pub(super) fn page(
         );
     }
     match held {
-        Held::NotAsked => {}
+        Held::NotAsked | Held::Failed(_) => {}
         Held::Refused(why) => {
             let _ = writeln!(page, "  note: {why}");
         }
