@@ -199,6 +199,13 @@ pub(super) fn fleet(args: &PlaceArgs, url: &str) -> Result<Fleet, Failure> {
     }
     let totals = client.query(&format!("shv_memory_total_bytes{{job=\"{}\"}}", args.job))?;
     let total = by_instance(&totals);
+    let labels: BTreeMap<&str, &str> = totals
+        .iter()
+        .filter_map(|s| {
+            let label = |name| s.metric.get(name).map(String::as_str);
+            Some((label("instance")?, label("machine")?))
+        })
+        .collect();
     let reclaimable = client.values("shv_memory_reclaimable_bytes")?;
     let to_warning = client.values("shv_memory_headroom_to_warning_bytes")?;
     let wired_limit = client.values("shv_gpu_wired_limit_bytes")?;
@@ -216,11 +223,8 @@ pub(super) fn fleet(args: &PlaceArgs, url: &str) -> Result<Fleet, Failure> {
     };
     for (name, &is_up) in &up {
         let memory_bytes = total.get(name).map_or(0, |&t| bytes(t));
-        let label = totals
-            .iter()
-            .find(|s| s.metric.get("instance") == Some(name))
-            .and_then(|s| s.metric.get("machine"));
-        let machine = described(name, label.map(String::as_str), memory_bytes)?;
+        let label = labels.get(name.as_str()).copied();
+        let machine = described(name, label, memory_bytes)?;
         let limits = Limits {
             wired_limit_mib: wired_limit.get(name).map(|&b| bytes(b) / MIB),
             ..Limits::default()
