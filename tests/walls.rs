@@ -161,7 +161,9 @@ const PLANNER: &[(&str, u8)] = &[
     ("speed", 6),
     ("plan", 7),
     ("advice", 8),
+    ("placement", 8),
     ("report", 9),
+    ("gate", 10),
 ];
 
 #[test]

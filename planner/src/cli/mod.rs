@@ -3,6 +3,7 @@
 mod args;
 mod candidate;
 mod compare;
+mod daemon;
 mod diff;
 mod gate;
 mod list;
@@ -12,6 +13,7 @@ mod manual;
 mod matrix;
 mod open;
 mod out;
+mod place;
 mod plan;
 mod reading;
 mod resolve;
@@ -95,6 +97,7 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
     match cli.command {
         None => plan::run(&cli.plan),
         Some(Command::Gate(args)) => gate::run(&args),
+        Some(Command::Place(args)) => place::run(&args),
         Some(Command::Matrix(args)) => matrix::run(&args),
         Some(Command::Solve(args)) => solve::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),
