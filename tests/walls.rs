@@ -161,6 +161,7 @@ const PLANNER: &[(&str, u8)] = &[
     ("speed", 6),
     ("plan", 7),
     ("advice", 8),
+    ("shard", 8),
     ("report", 9),
 ];
 

@@ -12,6 +12,7 @@ pub mod names;
 pub mod plan;
 pub mod quant;
 pub mod report;
+pub mod shard;
 pub mod source;
 pub mod speed;
 pub mod timeline;

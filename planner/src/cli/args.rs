@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Diff(Box<DiffArgs>),
     /// One model on several machines.
     Compare(Box<CompareArgs>),
+    /// One model over several machines at once: what each holds, and how to launch it.
+    Split(Box<super::split::SplitArgs>),
     /// The models that are known by name.
     Models(ListArgs),
     /// The machines that are known by name.
