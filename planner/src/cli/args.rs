@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Compare(Box<CompareArgs>),
     /// Which machine of a fleet takes which model, by what a Prometheus server knows of them.
     Place(Box<super::place::PlaceArgs>),
+    /// One model over several machines at once: what each holds, and how to launch it.
+    Split(Box<super::split::SplitArgs>),
     /// The models that are known by name.
     Models(ListArgs),
     /// The machines that are known by name.

@@ -18,6 +18,8 @@ mod plan;
 mod reading;
 mod resolve;
 mod solve;
+mod split;
+mod yaml;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -102,6 +104,7 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Some(Command::Solve(args)) => solve::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Split(args)) => split::run(&args),
         Some(Command::Models(args)) => list::models(&args),
         Some(Command::Machines(args)) => list::machines(&args),
         Some(Command::Schema) => {
