@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use shvd::cli::{bench, pressure, profile};
-use shvd::engine::pressure::Plan;
 use shvd::serve::{self, Settings};
 
 /// Mach VM statistics as Prometheus metrics, memory-pressure runs and benchmarks on MLX.
@@ -53,7 +52,7 @@ fn main() -> ExitCode {
         Command::Serve(SettingsFile { config }) => start(config),
         Command::CheckConfig(SettingsFile { config }) => check(config.as_deref()),
         Command::Bench(args) => bench::run_command(&args),
-        Command::Pressure(args) => pressure::run_command(&args, Plan::default()),
+        Command::Pressure(args) => pressure::run_command(&args),
         Command::Profile(args) => profile::run_command(&args),
         Command::PressureWorker(args) => pressure::run_worker(&args),
         Command::MetricsDoc => {

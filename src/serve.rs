@@ -15,10 +15,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{Config, ConfigError, LogFormat, LogLevel, SourceKind, WatchBy, WebConfig};
+use crate::engine::Runs;
 use crate::history::History;
 use crate::http::{self, Access, Gate, ReloadRequest, Shared};
 use crate::metrics::{Activity, Exposition};
 use crate::sampler::{self, Order, Pace, Reading};
+
+/// How long a run may take to give its memory back when the daemon ends.
+const RUN_END_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Why the daemon did not come up, or went down.
 #[derive(Debug)]
@@ -143,7 +147,13 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
     let activity = Arc::new(Activity::default());
     let (settings_in, settings_out) = watch::channel(Arc::new(config));
     let (gate_in, gate_out) = watch::channel(Arc::new(gate));
-    let exposition = Exposition::new(readings.clone(), settings_out.clone(), activity.clone());
+    let runs = Arc::new(Runs::new(settings_out.borrow().state_directory.clone()));
+    let exposition = Exposition::new(
+        readings.clone(),
+        settings_out.clone(),
+        activity.clone(),
+        runs.clone(),
+    );
     let exposition =
         exposition.map_err(|e| ServeError::Io(format!("the table of metrics: {e}")))?;
     let (reload, asked) = mpsc::channel(4);
@@ -157,6 +167,7 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
         history,
         reload: reload.clone(),
         followers: Arc::new(AtomicUsize::new(0)),
+        runs: runs.clone(),
         ended: ended.clone(),
     });
     let reloader = Reloader {
@@ -171,6 +182,8 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
     tokio::spawn(signals(reload, end)?);
     tracing::info!(%bound, "listening");
     http::serve(listener, shared, ended).await;
+    // Whatever is under way gives its memory back in order; where that hangs, the end of this process makes it.
+    let _ = tokio::task::spawn_blocking(move || runs.end(RUN_END_TIME_MAX)).await;
     tracing::info!("ended");
     Ok(())
 }
@@ -308,6 +321,9 @@ impl Reloader {
                 "listen.address: changing it from {} to {} needs a restart",
                 before.listen.address, config.listen.address
             ));
+        }
+        if config.state_directory != before.state_directory {
+            return Err("state_directory: changing it needs a restart".to_owned());
         }
         let same_source = config.source == before.source && config.watch == before.watch;
         let source = if same_source {

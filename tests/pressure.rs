@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use shv_machine::headroom::Headroom;
 use shv_machine::sample::{PressureLevel, Sample};
 use shv_machine::source::{Source, SourceError, native};
-use shvd::cli::pressure::native_source;
 use shvd::engine::backend::BackendKind;
+use shvd::engine::pressure::native_source;
 use shvd::engine::pressure::{
     Finished, Handle, Level, MakeSource, Needs, Outcome, Plan, PlantedFault, ReasonCode, Service,
     State, Target, WorkerCommand, run,

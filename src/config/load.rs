@@ -20,7 +20,11 @@ impl Config {
         let text = read_text(file)?;
         let mut config = Self::parse(file, &text)?;
         let folder = file.parent().unwrap_or(Path::new(""));
-        for path in [&mut config.listen.web_config, &mut config.source.file] {
+        for path in [
+            &mut config.listen.web_config,
+            &mut config.source.file,
+            &mut config.state_directory,
+        ] {
             *path = path.take().map(|path| folder.join(path));
         }
         for setting in &config.plans {
@@ -37,6 +41,10 @@ impl Config {
     /// As [`Config::load`].
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let config: Self = parse_yaml(file, text)?;
+        if let Err(error) = config.pressure.check() {
+            let key = format!("pressure.{}", error.field);
+            return Err(ConfigError::of_key(file, text, &key, &error.why()));
+        }
         match config.problem() {
             Some((key, problem)) => Err(ConfigError::of_key(file, text, key, &problem)),
             None => Ok(config),

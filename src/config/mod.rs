@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::engine::pressure::Plan;
 use crate::plans::Planned;
 
 pub use bounded::Bounded;
@@ -41,6 +42,10 @@ pub struct Config {
     /// The plans, worked out when the settings were read.
     #[serde(skip)]
     pub planned: Vec<Planned>,
+    /// What a pressure run does where its caller asks for nothing else.
+    pub pressure: Plan,
+    /// Where results of runs are kept; the platform's place for such files when absent.
+    pub state_directory: Option<PathBuf>,
     /// Optional sets of metrics.
     pub collectors: Collectors,
     /// What is logged, and how.

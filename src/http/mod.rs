@@ -9,11 +9,15 @@
 //! | `GET /api/v1/events` | the same as server-sent events, one a reading |
 //! | `GET /api/v1/history?stretch=hour\|day` | points for charts |
 //! | `POST /api/v1/plan` | a plan, as `shvplan --format json` prints it |
+//! | `POST\|GET\|DELETE /api/v1/pressure` | start, look at, stop a pressure run |
+//! | `POST\|GET /api/v1/bench` | start, look at a benchmark |
 //! | `POST /-/reload` | read the settings again |
 
 mod accept;
 mod access;
+mod bench;
 mod plan;
+mod pressure;
 mod routes;
 mod timed;
 mod tls;
@@ -28,6 +32,7 @@ pub use access::Access;
 pub use tls::acceptor;
 
 use crate::config::Config;
+use crate::engine::Runs;
 use crate::history::History;
 use crate::metrics::{Activity, Exposition};
 use crate::sampler::Reading;
@@ -53,6 +58,8 @@ pub struct Shared {
     pub reload: mpsc::Sender<ReloadRequest>,
     /// Followers of the events.
     pub followers: Arc<AtomicUsize>,
+    /// Pressure runs and benchmarks.
+    pub runs: Arc<Runs>,
     /// Turns true when the daemon is to end.
     pub ended: watch::Receiver<bool>,
 }
