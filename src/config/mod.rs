@@ -233,6 +233,20 @@ pub struct PlanSetting {
 }
 
 impl PlanSetting {
+    /// `model` with the defaults of everything else.
+    #[must_use]
+    pub fn of(name: &str, model: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            model,
+            quant: None,
+            context: Self::context(),
+            concurrency: Self::concurrency(),
+            machine: None,
+            watch: None,
+        }
+    }
+
     fn context() -> Bounded<1, 1_073_741_824> {
         Bounded::new(4096)
     }
