@@ -70,7 +70,22 @@ export const live = async (browser, expect) => {
   console.log(`page: the daemon holds ${resident.toFixed(1)} MB after 21 looks at the page`);
   expect("the daemon stays small", resident <= RESIDENT_MB_MAX, `${resident.toFixed(1)} MB`);
   await daemon.stop();
+  await sparse(browser, expect);
   await withUsers(browser, expect);
+};
+
+// Readings that lack most of what the page shows: it says so and goes on.
+const sparse = async (browser, expect) => {
+  for (const name of ["seven-lines", "old-4096", "plain-8gb-swapped"]) {
+    const recording = new URL(`../../machine/tests/data/vm_stat/${name}.txt`, import.meta.url).pathname;
+    const daemon = await new Daemon(19716, `source: {kind: replay, file: ${recording}}\nsampling: {stale_after_ms: 600000}\n`).start();
+    const page = await open(browser, daemon.url);
+    await until(`the reading of ${name}`, async () => !/Waiting/.test(await text(page, "sentence")), 10);
+    expect(`${name}: no figure is made up`, !/NaN|undefined|null|Infinity/.test(await page.locator("body").innerText()), await page.locator("body").innerText());
+    expect(`${name}: nothing went wrong`, page.faults.length === 0, page.faults.join("; "));
+    await page.context().close();
+    await daemon.stop();
+  }
 };
 
 const withUsers = async (browser, expect) => {
