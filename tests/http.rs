@@ -482,7 +482,7 @@ fn a_source_that_hangs_or_breaks_shows_as_absent_and_recovers() {
     send(1000);
     send(1001);
     let daemon = Daemon::start(&format!(
-        "source: {{kind: replay, file: {}}}\nsampling: {{interval_ms: 100, timeout_ms: 200, stale_after_ms: 1000}}\n",
+        "source: {{kind: replay, file: {}}}\nsampling: {{interval_ms: 100, timeout_ms: 200, stale_after_ms: 60000}}\n",
         pipe.display()
     ));
     daemon.ready();
@@ -542,6 +542,36 @@ fn bad_settings_end_it_before_it_listens() {
             let told = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{settings}: {told}");
             assert!(told.contains(why), "{settings}: {told}");
+        }
+    }
+}
+
+#[test]
+fn temperatures_are_read_once_the_settings_ask_for_them() {
+    let daemon = Daemon::start("");
+    daemon.ready();
+    let text = std::fs::read_to_string(&daemon.config).unwrap();
+    std::fs::write(
+        &daemon.config,
+        format!("{text}collectors: {{temperatures: true}}\n"),
+    )
+    .unwrap();
+    let answer = daemon.send(&post("/-/reload", ""));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    daemon.ready();
+    let sensors = std::fs::read_dir("/sys/class/hwmon")
+        .into_iter()
+        .flatten()
+        .filter(|chip| chip.as_ref().unwrap().path().join("temp1_input").exists())
+        .count();
+    let text = daemon.get("/metrics");
+    assert!(text.contains("shv_collector_success{collector=\"thermal\"} 1"));
+    // A virtual machine has no sensors.
+    if sensors > 0 {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !daemon.get("/metrics").contains("shv_temperature_celsius{") {
+            assert!(Instant::now() < until, "{sensors} sensors are not told");
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }

@@ -161,7 +161,10 @@ const PLANNER: &[(&str, u8)] = &[
     ("speed", 6),
     ("plan", 7),
     ("advice", 8),
+    ("placement", 8),
+    ("shard", 8),
     ("report", 9),
+    ("gate", 10),
 ];
 
 #[test]

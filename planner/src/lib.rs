@@ -7,11 +7,14 @@
 pub mod advice;
 pub mod budget;
 pub mod cache;
+pub mod gate;
 pub mod model;
 pub mod names;
+pub mod placement;
 pub mod plan;
 pub mod quant;
 pub mod report;
+pub mod shard;
 pub mod source;
 pub mod speed;
 pub mod timeline;

@@ -156,6 +156,43 @@ fn a_ledger_sums_to_the_weights() {
 }
 
 #[test]
+fn an_explanation_shows_every_cache_and_what_it_rests_on() {
+    let asked = [
+        "--model",
+        "gemma-3-27b-text",
+        "--quant",
+        "int4",
+        "--context",
+        "32768",
+        "--concurrency",
+        "2",
+    ];
+    let report = json(&[&asked[..], &["--explain"]].concat());
+    let caches = report["footprint"]["cache_ledger"].as_array().unwrap();
+    let sum: u64 = caches.iter().map(|l| l["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(report["footprint"]["cache_bytes"], sum);
+    let classes: Vec<&str> = caches
+        .iter()
+        .map(|l| l["class"].as_str().unwrap())
+        .collect();
+    assert_eq!(classes, ["RotatingKVCache", "KVCache"]);
+    for basis in report["basis"].as_array().unwrap() {
+        assert!(!basis["source"].as_str().unwrap().is_empty(), "{basis}");
+    }
+    assert!(json(&asked)["basis"].is_null());
+
+    let told = String::from_utf8(shvplan(&[&asked[..], &["--explain"]].concat()).stdout).unwrap();
+    for part in [
+        "memory over time",
+        "weights, array by array",
+        "caches, once",
+        "what this rests on",
+    ] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+}
+
+#[test]
 fn a_description_of_200_mb_is_refused_before_it_is_read() {
     let path = scratch("large.json");
     std::fs::File::create(&path)

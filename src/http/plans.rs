@@ -29,8 +29,8 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn of(plan: &'a Planned, sample: Option<&Sample>) -> Self {
-        let now = sample.and_then(|sample| plan.now(sample));
+    fn of(plan: &'a Planned, sample: Option<&Sample>, reserved_bytes: u64) -> Self {
+        let now = sample.and_then(|sample| plan.now(sample, reserved_bytes));
         Self {
             name: &plan.name,
             model: &plan.model,
@@ -63,10 +63,11 @@ pub(super) fn answer(shared: &Shared) -> Response {
     let settings = shared.settings.borrow().clone();
     let (reading, is_fresh) = fresh(shared);
     let sample = reading.outcome.as_ref().ok().filter(|_| is_fresh);
+    let reserved_bytes = shared.reservations.shown().reserved_bytes;
     let rows: Vec<Row<'_>> = settings
         .planned
         .iter()
-        .map(|plan| Row::of(plan, sample))
+        .map(|plan| Row::of(plan, sample, reserved_bytes))
         .collect();
     json(StatusCode::OK, &rows)
 }

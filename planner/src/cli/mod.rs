@@ -3,6 +3,7 @@
 mod args;
 mod candidate;
 mod compare;
+mod daemon;
 mod diff;
 mod gate;
 mod list;
@@ -12,10 +13,13 @@ mod manual;
 mod matrix;
 mod open;
 mod out;
+mod place;
 mod plan;
 mod reading;
 mod resolve;
 mod solve;
+mod split;
+mod yaml;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -95,10 +99,12 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
     match cli.command {
         None => plan::run(&cli.plan),
         Some(Command::Gate(args)) => gate::run(&args),
+        Some(Command::Place(args)) => place::run(&args),
         Some(Command::Matrix(args)) => matrix::run(&args),
         Some(Command::Solve(args)) => solve::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Split(args)) => split::run(&args),
         Some(Command::Models(args)) => list::models(&args),
         Some(Command::Machines(args)) => list::machines(&args),
         Some(Command::Schema) => {
