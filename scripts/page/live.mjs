@@ -35,6 +35,9 @@ export const live = async (browser, expect) => {
   await until("the plans", async () => /large/.test(await text(page, "plans")));
   expect("a plan that cannot fit is said not to", /llama-3\.1-405b[^]*no/.test(await text(page, "plans")), await text(page, "plans"));
   expect("the watched process is there", (await text(page, "processes")).includes(`${process.pid}`), await text(page, "processes"));
+  const reserved = await fetch(`${daemon.url}api/v1/reservations`, { method: "POST", body: JSON.stringify({ model: "tiny", bytes: 64 << 20, ttl_seconds: 600 }) });
+  expect("something is reserved", reserved.status === 201, await reserved.text());
+  await until("the reservation", async () => /tiny.*64 MiB.*in 10 min/.test(await text(page, "reservations")), 10);
   const layers = await page.locator("#chart polygon").count();
   expect("the chart is drawn", layers >= 3, `${layers} layers`);
 
