@@ -35,6 +35,9 @@ export const live = async (browser, expect) => {
   await until("the plans", async () => /large/.test(await text(page, "plans")));
   expect("a plan that cannot fit is said not to", /llama-3\.1-405b[^]*no/.test(await text(page, "plans")), await text(page, "plans"));
   expect("the watched process is there", (await text(page, "processes")).includes(`${process.pid}`), await text(page, "processes"));
+  const reserved = await fetch(`${daemon.url}api/v1/reservations`, { method: "POST", body: JSON.stringify({ model: "tiny", bytes: 64 << 20, ttl_seconds: 600 }) });
+  expect("something is reserved", reserved.status === 201, await reserved.text());
+  await until("the reservation", async () => /tiny.*64 MiB.*in 10 min/.test(await text(page, "reservations")), 10);
   const layers = await page.locator("#chart polygon").count();
   expect("the chart is drawn", layers >= 3, `${layers} layers`);
 
@@ -70,7 +73,22 @@ export const live = async (browser, expect) => {
   console.log(`page: the daemon holds ${resident.toFixed(1)} MB after 21 looks at the page`);
   expect("the daemon stays small", resident <= RESIDENT_MB_MAX, `${resident.toFixed(1)} MB`);
   await daemon.stop();
+  await sparse(browser, expect);
   await withUsers(browser, expect);
+};
+
+// Readings that lack most of what the page shows: it says so and goes on.
+const sparse = async (browser, expect) => {
+  for (const name of ["seven-lines", "old-4096", "plain-8gb-swapped"]) {
+    const recording = new URL(`../../machine/tests/data/vm_stat/${name}.txt`, import.meta.url).pathname;
+    const daemon = await new Daemon(19716, `source: {kind: replay, file: ${recording}}\nsampling: {stale_after_ms: 600000}\n`).start();
+    const page = await open(browser, daemon.url);
+    await until(`the reading of ${name}`, async () => !/Waiting/.test(await text(page, "sentence")), 10);
+    expect(`${name}: no figure is made up`, !/NaN|undefined|null|Infinity/.test(await page.locator("body").innerText()), await page.locator("body").innerText());
+    expect(`${name}: nothing went wrong`, page.faults.length === 0, page.faults.join("; "));
+    await page.context().close();
+    await daemon.stop();
+  }
 };
 
 const withUsers = async (browser, expect) => {
