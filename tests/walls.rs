@@ -162,6 +162,7 @@ const PLANNER: &[(&str, u8)] = &[
     ("plan", 7),
     ("advice", 8),
     ("placement", 8),
+    ("shard", 8),
     ("report", 9),
     ("gate", 10),
 ];

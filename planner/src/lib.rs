@@ -14,6 +14,7 @@ pub mod placement;
 pub mod plan;
 pub mod quant;
 pub mod report;
+pub mod shard;
 pub mod source;
 pub mod speed;
 pub mod timeline;

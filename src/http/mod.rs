@@ -8,6 +8,8 @@
 //! | `GET /api/v1/memory` | latest sample with what it implies |
 //! | `GET /api/v1/events` | the same as server-sent events, one a reading |
 //! | `GET /api/v1/history?stretch=hour\|day` | points for charts |
+//! | `GET /api/v1/catalog` | what a plan can be asked for: models, quantizations, machines |
+//! | `GET /api/v1/plans` | the plans of the settings, held against the latest sample |
 //! | `POST /api/v1/plan` | a plan, as `shvplan --format json` prints it |
 //! | `POST /api/v1/gate` | may it be started now; optionally reserved |
 //! | `GET`, `POST`, `DELETE /api/v1/reservations[/ID]` | what is promised to launches |
@@ -16,8 +18,11 @@
 
 mod accept;
 mod access;
+mod catalog;
 mod gate;
+mod page;
 mod plan;
+mod plans;
 mod processes;
 mod question;
 mod reservations;

@@ -2,13 +2,14 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use shv_machine::hardware::Hardware;
 use shvplan::budget::{self, Limits, Machine};
 use shvplan::cache::{KvQuant, Workload};
 use shvplan::model::{Model, families};
 use shvplan::plan::{CONCURRENCY_MAX, CONTEXT_MAX};
 use shvplan::quant::{Dtype, Quant, Scheme};
 use shvplan::report::Subject;
-use shvplan::source::catalog;
+use shvplan::source::{catalog, quantization};
 use shvplan::units::parse_size;
 use warp::http::StatusCode;
 
@@ -77,11 +78,13 @@ pub(super) fn asked(body: Map<String, Value>) -> Result<Asked, Refusal> {
             format!("{}: {e}", subject.source),
         )
     })?;
-    let quant = match &question.quant {
-        None => Quant::Plain(Dtype::Bf16),
-        Some(name) => name.parse().map_err(|e| bad("quant", e))?,
+    let scheme = match &question.quant {
+        // As shvplan has it: what the description says the weights are stored as, else bf16.
+        None => quantization::declared(&model, &description)
+            .map_err(|e| bad("quant", e))?
+            .unwrap_or_else(|| Scheme::new(model.dtype, Quant::Plain(Dtype::Bf16))),
+        Some(name) => Scheme::new(model.dtype, name.parse().map_err(|e| bad("quant", e))?),
     };
-    let scheme = Scheme::new(model.dtype, quant);
     let workload = workload(&question)?;
     let cap_bytes = question
         .cap
@@ -107,14 +110,32 @@ fn machine(question: &Question) -> Result<Option<Machine>, Refusal> {
     if question.machine.is_none() && question.memory.is_none() {
         return Ok(None);
     }
-    let name = question.machine.as_deref();
-    let machine =
-        budget::find(name.unwrap_or(budget::default_name())).map_err(|e| bad("machine", e))?;
+    let machine = named(question.machine.as_deref())?;
     let Some(size) = &question.memory else {
         return Ok(Some(machine));
     };
     let bytes = parse_size(size).map_err(|e| bad("memory", e))?;
     Ok(Some(budget::with_memory(&machine, bytes)))
+}
+
+/// The machine of that name; `this` is the one the daemon runs on.
+fn named(given: Option<&str>) -> Result<Machine, Refusal> {
+    let name = match given {
+        None => budget::default_name().to_owned(),
+        Some("this") => {
+            let hardware = Hardware::this();
+            let chip = hardware
+                .chip_name
+                .as_deref()
+                .unwrap_or("an unknown processor");
+            hardware.machine_name().ok_or_else(|| {
+                let why = format!("{chip} is no Apple chip: name a machine, such as m4-pro-48gb");
+                bad("machine", why)
+            })?
+        }
+        Some(name) => name.to_owned(),
+    };
+    budget::find(&name).map_err(|e| bad("machine", e))
 }
 
 fn described(question: &Question) -> Result<(Subject, serde_json::Value), Refusal> {

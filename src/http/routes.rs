@@ -17,7 +17,7 @@ use warp::reply::Response;
 use warp::{Filter as _, Reply as _};
 
 use super::accept::said;
-use super::{Shared, gate, plan, processes, reservations};
+use super::{Shared, catalog, gate, page, plan, plans, processes, reservations};
 use crate::history::Stretch;
 use crate::metrics::CONTENT_TYPE;
 use crate::sampler::Reading;
@@ -92,22 +92,32 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
 
 fn answer(path: &str, query: &str, shared: &Arc<Shared>) -> Response {
     match path {
+        "/" => page::answer("index.html"),
         "/metrics" => metrics(shared),
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(shared),
         "/api/v1/memory" => memory(shared),
         "/api/v1/history" => history(query, shared),
         "/api/v1/events" => events(shared),
+        "/api/v1/catalog" => catalog::answer(),
+        "/api/v1/plans" => plans::answer(shared),
         "/api/v1/reservations" => reservations::list(shared),
         "/api/v1/plan" | "/api/v1/gate" | "/-/reload" => wrong_method("POST"),
         path if path.starts_with(RESERVATION) => {
             reservations::one(&path[RESERVATION.len()..], shared)
         }
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "not found: /metrics, /healthz, /readyz and /api/v1/memory are here\n",
-        ),
+        _ => match path.strip_prefix("/page/") {
+            Some(name) => page::answer(name),
+            None => not_found(),
+        },
     }
+}
+
+pub(super) fn not_found() -> Response {
+    text(
+        StatusCode::NOT_FOUND,
+        "not found: /, /metrics, /healthz, /readyz and /api/v1/memory are here\n",
+    )
 }
 
 /// Whatever no route takes: another method on a path that is, or a path that is not.

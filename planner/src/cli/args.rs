@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Compare(Box<CompareArgs>),
     /// Which machine of a fleet takes which model, by what a Prometheus server knows of them.
     Place(Box<super::place::PlaceArgs>),
+    /// One model over several machines at once: what each holds, and how to launch it.
+    Split(Box<super::split::SplitArgs>),
     /// The models that are known by name.
     Models(ListArgs),
     /// The machines that are known by name.
@@ -50,6 +52,11 @@ pub(crate) enum Command {
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Manual pages: shvplan(1), or one for each command into a folder.
+    Man {
+        /// The folder; without one, shvplan(1) is printed.
+        folder: Option<PathBuf>,
     },
 }
 

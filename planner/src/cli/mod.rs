@@ -9,6 +9,7 @@ mod gate;
 mod list;
 mod local;
 mod machine_file;
+mod manual;
 mod matrix;
 mod open;
 mod out;
@@ -17,6 +18,8 @@ mod plan;
 mod reading;
 mod resolve;
 mod solve;
+mod split;
+mod yaml;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -101,6 +104,7 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Some(Command::Solve(args)) => solve::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Split(args)) => split::run(&args),
         Some(Command::Models(args)) => list::models(&args),
         Some(Command::Machines(args)) => list::machines(&args),
         Some(Command::Schema) => {
@@ -111,5 +115,9 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "shvplan", &mut script);
             out::print(&String::from_utf8_lossy(&script)).map(|()| Ending::Fits)
         }
+        Some(Command::Man { folder }) => manual::run(Cli::command(), folder.as_deref()),
     }
 }
+
+#[cfg(test)]
+mod tests;
