@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Compare(Box<CompareArgs>),
     /// One model over several machines at once: what each holds, and how to launch it.
     Split(Box<super::split::SplitArgs>),
+    /// Fine-tuning with mlx_lm.lora: what is trained, what the optimizer keeps, and the peak.
+    Train(Box<super::train::TrainArgs>),
     /// The models that are known by name.
     Models(ListArgs),
     /// The machines that are known by name.
@@ -92,6 +94,8 @@ pub(crate) struct PlanArgs {
     /// Write the report to a file.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) several: super::several::SeveralFlags,
 }
 
 #[derive(Debug, Args)]

@@ -14,8 +14,10 @@ mod out;
 mod plan;
 mod reading;
 mod resolve;
+mod several;
 mod solve;
 mod split;
+mod train;
 mod yaml;
 
 use std::ffi::OsString;
@@ -94,6 +96,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<Ending, Failure> {
     match cli.command {
+        None if cli.plan.several.given() => several::run(&cli.plan),
         None => plan::run(&cli.plan),
         Some(Command::Gate(args)) => gate::run(&args),
         Some(Command::Matrix(args)) => matrix::run(&args),
@@ -101,6 +104,7 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Some(Command::Diff(args)) => diff::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Split(args)) => split::run(&args),
+        Some(Command::Train(args)) => train::run(&args),
         Some(Command::Models(args)) => list::models(&args),
         Some(Command::Machines(args)) => list::machines(&args),
         Some(Command::Schema) => {
