@@ -231,6 +231,7 @@ def machine():
                [(rate.format("shv_vm_compressions_total"), "compressed"), (rate.format("shv_vm_decompressions_total"), "decompressed")]),
         series("Wired memory and the GPU's limit", "What cannot be paged out, and what the GPU may wire (iogpu.wired_limit_mb; 0: the driver's default holds). macOS only.", "bytes",
                [("shv_memory_wired_bytes@", "wired"), ("shv_gpu_wired_limit_bytes@", "GPU limit")], styles={"GPU limit": line(RED, dash=True)}),
+        series("Reserved for launches", "Promised by the gate and not in use yet: what the next launch cannot have.", "bytes", [("shv_reserved_bytes@", "reserved")]),
         series("Footprint by process", "What each watched process costs the machine: phys_footprint, which counts GPU and compressed memory; Pss and swap on Linux.", "bytes",
                [("shv_process_footprint_bytes@", "{{watch}}: {{name}} {{pid}}")]),
         series("Compressed or swapped, by process", "Of each footprint, what is compressed (macOS) or swapped (Linux): what must come back before the process works at speed.", "bytes",

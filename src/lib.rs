@@ -22,5 +22,6 @@ pub mod http;
 pub mod metrics;
 pub mod plans;
 pub mod profile;
+pub mod reservations;
 pub mod sampler;
 pub mod serve;

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use shvd::cli::{bench, pressure, profile};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use shvd::cli::{bench, manual, pressure, profile};
 use shvd::engine::pressure::Plan;
 use shvd::serve::{self, Settings};
 
 /// Mach VM statistics as Prometheus metrics, memory-pressure runs and benchmarks on MLX.
 #[derive(Parser)]
-#[command(version, about, args_conflicts_with_subcommands = true)]
+#[command(name = "shvd", version, about, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -37,6 +37,16 @@ enum Command {
     Pressure(pressure::PressureArgs),
     /// Follow a process and its children: peak, swap, and memory over time.
     Profile(profile::ProfileArgs),
+    /// A completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Manual pages: shvd(1), or one for each command into a folder.
+    Man {
+        /// The folder; without one, shvd(1) is printed.
+        folder: Option<PathBuf>,
+    },
     #[command(hide = true)]
     PressureWorker(pressure::WorkerArgs),
     /// Print docs/metrics.md.
@@ -55,6 +65,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run_command(&args),
         Command::Pressure(args) => pressure::run_command(&args, Plan::default()),
         Command::Profile(args) => profile::run_command(&args),
+        Command::Completions { shell } => manual::completions(Arguments::command(), shell),
+        Command::Man { folder } => manual::pages(Arguments::command(), folder.as_deref()),
         Command::PressureWorker(args) => pressure::run_worker(&args),
         Command::MetricsDoc => {
             print!("{}", shvd::metrics::markdown());
@@ -92,3 +104,7 @@ fn refused(error: &impl std::fmt::Display) -> ExitCode {
     eprintln!("shvd: {error}");
     ExitCode::from(2)
 }
+
+#[cfg(test)]
+#[path = "cli/tests.rs"]
+mod tests;

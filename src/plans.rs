@@ -51,12 +51,13 @@ pub struct Now {
 }
 
 impl Planned {
-    /// The plan against what `sample` says is free; none where it does not say.
+    /// The plan against what `sample` says is free, less what others have reserved; none where it does not say.
     #[must_use]
-    pub fn now(&self, sample: &Sample) -> Option<Now> {
+    pub fn now(&self, sample: &Sample, reserved_bytes: u64) -> Option<Now> {
         let ceiling = Headroom::of(sample)
             .takeable_bytes()?
-            .min(self.ceiling_bytes);
+            .min(self.ceiling_bytes)
+            .saturating_sub(reserved_bytes);
         let pressed = sample
             .pressure
             .level

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use shv_machine::{Sample, Source, SourceError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,6 +21,8 @@ pub struct Reading {
     pub ended_at: Instant,
     /// How long it took.
     pub duration: Duration,
+    /// How old the sample was by then: nothing for a machine that was just read, and ever more after a recording's end.
+    pub sample_age: Duration,
     /// The sample, or why there is none.
     pub outcome: Result<Sample, ReadingError>,
     /// Attempts that failed so far, by [`ReadingError::reason`].
@@ -35,15 +37,18 @@ impl Reading {
             sequence: 0,
             ended_at: Instant::now(),
             duration: Duration::ZERO,
+            sample_age: Duration::ZERO,
             outcome: Err(ReadingError::NoneYet),
             failures: Failures::default(),
         }
     }
 
-    /// The sample, unless it failed or ended longer than `stale_after` before `now`.
+    /// The sample, unless it failed or is older than `stale_after` at `now`. Its age is reckoned from when the reading
+    /// ended, on a clock that does not jump.
     #[must_use]
     pub fn fresh(&self, now: Instant, stale_after: Duration) -> Option<&Sample> {
-        let age = now.saturating_duration_since(self.ended_at);
+        let since = now.saturating_duration_since(self.ended_at);
+        let age = since.saturating_add(self.sample_age);
         self.outcome.as_ref().ok().filter(|_| age <= stale_after)
     }
 }
@@ -210,10 +215,14 @@ impl Past {
             Ok(_) => {}
         }
         self.failing = failing;
+        let sample_age = outcome
+            .as_ref()
+            .map_or(Duration::ZERO, |sample| sample.age(SystemTime::now()));
         Reading {
             sequence: self.sequence,
             ended_at: Instant::now(),
             duration,
+            sample_age,
             outcome,
             failures: self.failures,
         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use shv_machine::processes::{Selector, Watch};
+use shv_machine::source::temperatures::WithTemperatures;
 use shv_machine::source::{self, replay, vm_stat};
 use shv_machine::{Source, SourceError};
 use tokio::net::TcpListener;
@@ -18,6 +19,7 @@ use crate::config::{Config, ConfigError, LogFormat, LogLevel, SourceKind, WatchB
 use crate::history::History;
 use crate::http::{self, Access, Gate, ReloadRequest, Shared};
 use crate::metrics::{Activity, Exposition};
+use crate::reservations::Reservations;
 use crate::sampler::{self, Order, Pace, Reading};
 
 /// Why the daemon did not come up, or went down.
@@ -128,7 +130,7 @@ pub fn run(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeError> 
 async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeError> {
     let Settings { config, gate } = settings;
     let address = config.listen.address;
-    let source = source_of(&config).map_err(|e| ServeError::Source(e.to_string()))?;
+    let source = opened(&config).await.map_err(ServeError::Source)?;
     let failed = |e: io::Error| ServeError::Io(format!("listen.address: {address}: {e}"));
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
@@ -140,10 +142,20 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
     let history = Arc::new(Mutex::new(History::default()));
     tokio::spawn(remember(readings.clone(), history.clone()));
 
+    let directory = config.reservations.directory.clone();
+    let reservations = tokio::task::spawn_blocking(move || Reservations::open(directory)).await;
+    let reservations = Arc::new(reservations.map_err(|e| ServeError::Io(e.to_string()))?);
+    tokio::spawn(follow(readings.clone(), reservations.clone()));
+
     let activity = Arc::new(Activity::default());
     let (settings_in, settings_out) = watch::channel(Arc::new(config));
     let (gate_in, gate_out) = watch::channel(Arc::new(gate));
-    let exposition = Exposition::new(readings.clone(), settings_out.clone(), activity.clone());
+    let exposition = Exposition::new(
+        readings.clone(),
+        settings_out.clone(),
+        activity.clone(),
+        reservations.clone(),
+    );
     let exposition =
         exposition.map_err(|e| ServeError::Io(format!("the table of metrics: {e}")))?;
     let (reload, asked) = mpsc::channel(4);
@@ -155,6 +167,7 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
         activity: activity.clone(),
         exposition,
         history,
+        reservations,
         reload: reload.clone(),
         followers: Arc::new(AtomicUsize::new(0)),
         ended: ended.clone(),
@@ -182,8 +195,26 @@ fn pace_of(config: &Config) -> Pace {
     }
 }
 
-/// The source that the settings name.
+/// The source that the settings name. Opening a file may block for as long as its disk likes.
+async fn opened(config: &Config) -> Result<Box<dyn Source>, String> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || source_of(&config))
+        .await
+        .map_err(|e| e.to_string())?
+        .map_err(|e| e.to_string())
+}
+
+/// The source that the settings name, temperatures included where they are wanted.
 fn source_of(config: &Config) -> Result<Box<dyn Source>, SourceError> {
+    let source = memory_source(config)?;
+    // A recording has its own.
+    if config.collectors.temperatures && config.source.kind != SourceKind::Replay {
+        return Ok(Box::new(WithTemperatures::new(source)));
+    }
+    Ok(source)
+}
+
+fn memory_source(config: &Config) -> Result<Box<dyn Source>, SourceError> {
     let watches: Vec<Watch> = config
         .watch
         .iter()
@@ -237,6 +268,21 @@ async fn remember(mut readings: watch::Receiver<Arc<Reading>>, history: Arc<Mute
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .add(sample);
+        }
+    }
+}
+
+/// Takes each reading into account for what is reserved.
+async fn follow(mut readings: watch::Receiver<Arc<Reading>>, reservations: Arc<Reservations>) {
+    while readings.changed().await.is_ok() {
+        let reading = readings.borrow_and_update().clone();
+        if reservations.is_idle() {
+            continue;
+        }
+        let reservations = reservations.clone();
+        let observed = tokio::task::spawn_blocking(move || reservations.observe(&reading)).await;
+        if let Err(error) = observed {
+            tracing::error!("a reading could not be held against reservations: {error}");
         }
     }
 }
@@ -309,11 +355,16 @@ impl Reloader {
                 before.listen.address, config.listen.address
             ));
         }
-        let same_source = config.source == before.source && config.watch == before.watch;
+        if config.reservations.directory != before.reservations.directory {
+            return Err("reservations.directory: changing it needs a restart".to_owned());
+        }
+        let same_source = config.source == before.source
+            && config.watch == before.watch
+            && config.collectors.temperatures == before.collectors.temperatures;
         let source = if same_source {
             None
         } else {
-            Some(source_of(&config).map_err(|e| e.to_string())?)
+            Some(opened(&config).await?)
         };
         let order = Order {
             source,

@@ -125,8 +125,12 @@ fn every_route_answers_and_others_say_so() {
     let daemon = Daemon::start("");
     daemon.ready();
     for (path, expected) in [
+        ("/", "<title>shvd</title>"),
+        ("/page/main.js", "import "),
         ("/healthz", "ok"),
         ("/metrics", "shv_sample_success 1"),
+        ("/api/v1/catalog", "\"default_machine\":\"m4-pro-48gb\""),
+        ("/api/v1/plans", "[]"),
         ("/api/v1/memory", "\"schema\":\"shvd.memory/v1\""),
         ("/api/v1/history", "unix_seconds"),
         ("/api/v1/history?stretch=day", "["),
@@ -142,7 +146,14 @@ fn every_route_answers_and_others_say_so() {
             .get("/api/v1/history?stretch=year")
             .starts_with("HTTP/1.1 400")
     );
-    assert!(daemon.get("/nothing").starts_with("HTTP/1.1 404"));
+    for path in [
+        "/nothing",
+        "/page/",
+        "/page/../Cargo.toml",
+        "/page/nothing.js",
+    ] {
+        assert!(daemon.get(path).starts_with("HTTP/1.1 404"), "{path}");
+    }
     assert!(daemon.get("/-/reload").starts_with("HTTP/1.1 405"));
     assert!(
         daemon
@@ -193,6 +204,52 @@ fn a_plan_over_http_is_the_one_of_the_library() {
             answer.starts_with(&format!("HTTP/1.1 {code}")) && answer.contains(why),
             "{body}: {answer}"
         );
+    }
+}
+
+#[test]
+fn a_plan_without_a_quantization_counts_as_it_is_stored() {
+    let daemon = Daemon::start("");
+    let answer = daemon.send(&post("/api/v1/plan", r#"{"model": "gpt-oss-120b"}"#));
+    assert!(answer.contains("\"mode\": \"mxfp4\""), "{answer}");
+    let answer = daemon.send(&post(
+        "/api/v1/plan",
+        r#"{"model": "30b", "machine": "this"}"#,
+    ));
+    // On a Mac it is one of the known machines; elsewhere there is none, and the answer says what to do.
+    assert!(
+        answer.starts_with("HTTP/1.1 200") || answer.contains("is no Apple chip: name a machine"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn the_plans_of_the_settings_are_held_against_the_machine() {
+    let daemon = Daemon::start(
+        "plans: [{name: small, model: qwen3-0.6b, quant: int4}, {name: huge, model: llama-3.1-405b, quant: bf16}]\n",
+    );
+    daemon.ready();
+    let answer = daemon.get("/api/v1/plans");
+    let rows: serde_json::Value =
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(rows[0]["name"], "small");
+    assert_eq!(rows[0]["quantization"], "int4:g64");
+    assert_eq!(rows[1]["fits"], false, "{answer}");
+    assert!(rows[1]["headroom_bytes"].as_i64().unwrap() < 0);
+    assert!(rows[0]["actual_bytes"].is_null());
+}
+
+#[test]
+fn the_page_is_under_a_strict_policy() {
+    let daemon = Daemon::start("");
+    for path in ["/", "/page/page.css", "/page/main.js", "/page/icon.svg"] {
+        let answer = daemon.get(path);
+        let policy = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("content-security-policy: "))
+            .unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
+        assert!(!policy.contains("unsafe") && !policy.contains('*'));
     }
 }
 
@@ -425,7 +482,7 @@ fn a_source_that_hangs_or_breaks_shows_as_absent_and_recovers() {
     send(1000);
     send(1001);
     let daemon = Daemon::start(&format!(
-        "source: {{kind: replay, file: {}}}\nsampling: {{interval_ms: 100, timeout_ms: 200, stale_after_ms: 1000}}\n",
+        "source: {{kind: replay, file: {}}}\nsampling: {{interval_ms: 100, timeout_ms: 200, stale_after_ms: 60000}}\n",
         pipe.display()
     ));
     daemon.ready();
@@ -485,6 +542,36 @@ fn bad_settings_end_it_before_it_listens() {
             let told = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{settings}: {told}");
             assert!(told.contains(why), "{settings}: {told}");
+        }
+    }
+}
+
+#[test]
+fn temperatures_are_read_once_the_settings_ask_for_them() {
+    let daemon = Daemon::start("");
+    daemon.ready();
+    let text = std::fs::read_to_string(&daemon.config).unwrap();
+    std::fs::write(
+        &daemon.config,
+        format!("{text}collectors: {{temperatures: true}}\n"),
+    )
+    .unwrap();
+    let answer = daemon.send(&post("/-/reload", ""));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    daemon.ready();
+    let sensors = std::fs::read_dir("/sys/class/hwmon")
+        .into_iter()
+        .flatten()
+        .filter(|chip| chip.as_ref().unwrap().path().join("temp1_input").exists())
+        .count();
+    let text = daemon.get("/metrics");
+    assert!(text.contains("shv_collector_success{collector=\"thermal\"} 1"));
+    // A virtual machine has no sensors.
+    if sensors > 0 {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !daemon.get("/metrics").contains("shv_temperature_celsius{") {
+            assert!(Instant::now() < until, "{sensors} sensors are not told");
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }

@@ -27,6 +27,8 @@ class Shvplan < Formula
     # MLX looks for its Metal library beside the program.
     libexec.install Dir["bin/*"]
     bin.install_symlink libexec/"shvplan", libexec/"shvd"
+    man1.install Dir["man/*.1"]
+    %w[shvplan shvd].each { |program| generate_completions_from_executable(bin/program, "completions") }
     # An upgrade keeps what was changed.
     (etc/"shvplan").install "config.yaml" unless (etc/"shvplan/config.yaml").exist?
     pkgshare.install "dashboards"

@@ -4,6 +4,7 @@
 //! it knows neither where it came from nor who shows it.
 
 pub mod derived;
+pub mod footprints;
 pub mod hardware;
 pub mod headroom;
 pub mod pressure;

@@ -46,6 +46,10 @@ pub trait ProcessTable {
     fn listeners(&mut self, pids: &[u32], port: u16) -> Vec<u32>;
     /// What a process holds; `None` when it is gone.
     fn read(&mut self, pid: u32) -> Option<Process>;
+    /// About what a process costs, as cheaply as can be: for ranking. `None` when it is gone or untold.
+    fn size_bytes(&mut self, pid: u32) -> Option<u64> {
+        self.read(pid)?.footprint_bytes
+    }
 }
 
 /// Finds the processes of some watches and reads them, again and again.

@@ -14,7 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use shvplan::budget::{self, Backend, Limits, Machine};
 use shvplan::cache::Workload;
 use shvplan::model::{Model, families};
-use shvplan::plan::Request;
+use shvplan::plan::{Planner, Request};
 use shvplan::quant::{Quant, Scheme};
 use shvplan::source::catalog;
 
@@ -85,6 +85,17 @@ fn plans(c: &mut Criterion) {
             c.bench_function(&format!("assess/{name}/{label}"), |b| {
                 b.iter(|| black_box(&request).assess());
             });
+            // The next of many about one model: each about another context.
+            let mut planner = Planner::default();
+            let mut tokens = context;
+            c.bench_function(&format!("next/{name}/{label}"), |b| {
+                b.iter(|| {
+                    tokens = context - (tokens + 1) % 1000;
+                    let mut next = black_box(request);
+                    next.workload.context_tokens = tokens;
+                    planner.plan(&next)
+                });
+            });
         }
     }
 }
@@ -107,11 +118,12 @@ fn whole_catalog(c: &mut Criterion) {
             b.iter(|| {
                 let mut peaks = 0_u64;
                 for (model, scheme) in &schemes {
+                    let mut planner = Planner::default();
                     for context in CONTEXTS {
                         let request = request(model, scheme, &machine, context);
                         let bytes = if whole {
-                            request
-                                .plan()
+                            planner
+                                .plan(&request)
                                 .map(|plan| plan.footprint.peak.bytes.expected)
                         } else {
                             request.assess().map(|found| found.peak.expected)

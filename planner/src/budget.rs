@@ -217,6 +217,16 @@ pub fn default_name() -> &'static str {
     &table().default
 }
 
+/// The machine that is meant where none is named.
+///
+/// # Panics
+/// Never: that it is among the shipped data is tested.
+#[must_use]
+pub fn default() -> Machine {
+    #[expect(clippy::expect_used, reason = "shipped data, tested")]
+    find(default_name()).expect("the default machine")
+}
+
 /// Every combination of chip and memory that is sold, by name.
 #[must_use]
 pub fn machines() -> Vec<Machine> {

@@ -7,8 +7,10 @@
 pub mod advice;
 pub mod budget;
 pub mod cache;
+pub mod gate;
 pub mod model;
 pub mod names;
+pub mod placement;
 pub mod plan;
 pub mod quant;
 pub mod report;

@@ -1,5 +1,7 @@
 //! The one entry that composes a plan: model × scheme × workload × machine → footprint, verdict, limits, speed.
 
+mod limits;
+
 use thiserror::Error;
 
 use crate::budget::{self, Backend, Ceiling, Limits, Machine};
@@ -9,7 +11,7 @@ use crate::quant::Scheme;
 use crate::speed::{self, Speed};
 use crate::timeline::{Estimate, Peak, Peaks, Run, Step};
 use crate::verdict::{self, Outcome, Reason, Verdict};
-use crate::weights::{self, WeightsError};
+use crate::weights::{self, Totals, WeightsError};
 use crate::working_set::Rules;
 
 /// What mlx-lm refuses.
@@ -92,54 +94,15 @@ pub struct Plan {
     pub speed: Speed,
 }
 
-/// The longest context that is searched for; no cache of a longer one fits any machine.
-pub const CONTEXT_MAX: u64 = 1 << 30;
-/// The most sequences that are searched for.
-pub const CONCURRENCY_MAX: u64 = 1 << 20;
+pub use limits::{CONCURRENCY_MAX, CONTEXT_MAX};
 
 impl<'a> Request<'a> {
-    /// Answers the question.
+    /// Answers the question. Of several about one model, a [`Planner`] answers all but the first at a fraction of this.
     ///
     /// # Errors
     /// What mlx-lm refuses.
     pub fn plan(&self) -> Result<Plan, PlanError> {
-        cache::check(self.model, &self.workload)?;
-        let totals = weights::totals(self.model, self.scheme)?;
-        let weights_bytes = totals.all_bytes;
-        let ceilings = self.ceilings();
-        let dtype = self.scheme.dtype;
-        let mut peaks = self.peaks(weights_bytes);
-        let peak = peaks.peak(self.workload.context_tokens, self.workload.concurrency);
-        let mut verdict = verdict::decide(peak.bytes, weights_bytes, &ceilings, self.margin_bytes);
-        if let Some(max) = self
-            .model
-            .max_context_tokens
-            .filter(|&max| self.workload.context_tokens > max)
-        {
-            verdict.reasons.push(Reason::BeyondModelContext {
-                max_context_tokens: max,
-            });
-        }
-        Ok(Plan {
-            footprint: Footprint {
-                weights_bytes,
-                naive_weights_bytes: self.naive_bytes(),
-                cache_bytes: cache::bytes_at_rest(self.model, &self.workload, dtype),
-                cache_peak_bytes: cache::peak_bytes(self.model, &self.workload, dtype),
-                peak,
-            },
-            largest: self.largest(weights_bytes, &ceilings, &mut peaks),
-            verdict,
-            ceilings,
-            speed: speed::estimate(
-                self.model,
-                totals,
-                self.scheme,
-                &self.workload,
-                self.machine,
-                &mut peaks,
-            ),
-        })
+        Planner::default().plan(self)
     }
 
     /// Memory over time of the run that was asked about, whose weights take `weights_bytes`.
@@ -192,7 +155,8 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn largest_of_both(&self) -> Largest {
         match weights::total_bytes(self.model, self.scheme) {
-            Ok(weights_bytes) => self.largest(
+            Ok(weights_bytes) => limits::Known::default().largest(
+                self,
                 weights_bytes,
                 &self.ceilings(),
                 &mut self.peaks(weights_bytes),
@@ -215,85 +179,101 @@ impl<'a> Request<'a> {
         };
         (u128::from(self.model.parameters()) * u128::from(bits) / 8) as u64
     }
+}
 
-    fn largest(&self, weights_bytes: u64, ceilings: &[Ceiling], peaks: &mut Peaks<'_>) -> Largest {
-        let fits = |peak: Estimate| {
-            verdict::outcome(peak, weights_bytes, ceilings, self.margin_bytes) == Outcome::Fits
+/// Answers requests one after the other. What was played for one is kept for the next, as long as they are about the
+/// same model, scheme, backend and everything of the workload but its context and concurrency.
+#[derive(Debug, Default)]
+pub struct Planner<'a> {
+    kept: Option<Kept<'a>>,
+}
+
+/// What the answers about one model in one scheme share.
+#[derive(Debug)]
+struct Kept<'a> {
+    run: Run<'a>,
+    totals: Totals,
+    naive_bytes: u64,
+    peaks: Peaks<'a>,
+    limits: limits::Known,
+}
+
+impl<'a> Kept<'a> {
+    fn of(request: &Request<'a>) -> Result<Self, PlanError> {
+        let totals = weights::totals(request.model, request.scheme)?;
+        let peaks = request.peaks(totals.all_bytes);
+        Ok(Self {
+            run: *peaks.run(),
+            totals,
+            naive_bytes: request.naive_bytes(),
+            peaks,
+            limits: limits::Known::default(),
+        })
+    }
+
+    fn serves(&self, request: &Request<'a>) -> bool {
+        let alike = Workload {
+            context_tokens: self.run.workload.context_tokens,
+            concurrency: self.run.workload.concurrency,
+            ..request.workload
         };
-        let Workload {
-            context_tokens,
-            concurrency,
-            ..
-        } = self.workload;
-        // What mlx-lm refuses to quantize runs below the length at which it would be quantized.
-        let runs = |tokens: u64| {
-            let workload = Workload {
-                context_tokens: tokens,
-                ..self.workload
-            };
-            cache::check(self.model, &workload).is_ok()
-        };
-        Largest {
-            context_tokens: last_true(CONTEXT_MAX, context_tokens, |n| {
-                fits(peaks.estimate(n, concurrency)) && runs(n)
-            }),
-            concurrency: last_true(CONCURRENCY_MAX, concurrency, |n| {
-                fits(peaks.estimate(context_tokens, n))
-            }),
-        }
+        std::ptr::eq(self.run.model, request.model)
+            && std::ptr::eq(self.run.scheme, request.scheme)
+            && self.run.rules == Rules::of(request.backend, request.machine)
+            && self.run.workload == alike
     }
 }
 
-/// The largest n in 1..=most for which `holds`, where it holds up to some point only; 0 if it never does. The search
-/// goes out from `near`, so that what is looked at stays near the answer.
-fn last_true(most: u64, near: u64, mut holds: impl FnMut(u64) -> bool) -> u64 {
-    let near = near.clamp(1, most);
-    let (mut low, mut high);
-    if holds(near) {
-        low = near;
-        high = most.saturating_add(1);
-        while low < most {
-            let next = low.saturating_mul(2).min(most);
-            if holds(next) {
-                low = next;
-            } else {
-                high = next;
-                break;
-            }
+impl<'a> Planner<'a> {
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// What mlx-lm refuses.
+    pub fn plan(&mut self, request: &Request<'a>) -> Result<Plan, PlanError> {
+        cache::check(request.model, &request.workload)?;
+        if !self.kept.as_ref().is_some_and(|kept| kept.serves(request)) {
+            self.kept = None;
         }
-    } else {
-        high = near;
-        low = near / 2;
-        while low > 0 && !holds(low) {
-            high = low;
-            low /= 2;
+        let kept = match &mut self.kept {
+            Some(kept) => kept,
+            none => none.insert(Kept::of(request)?),
+        };
+        let (model, workload, dtype) = (request.model, &request.workload, request.scheme.dtype);
+        let weights_bytes = kept.totals.all_bytes;
+        let peaks = &mut kept.peaks;
+        let ceilings = request.ceilings();
+        let peak = peaks.peak(workload.context_tokens, workload.concurrency);
+        let mut verdict =
+            verdict::decide(peak.bytes, weights_bytes, &ceilings, request.margin_bytes);
+        if let Some(max) = model
+            .max_context_tokens
+            .filter(|&max| workload.context_tokens > max)
+        {
+            verdict.reasons.push(Reason::BeyondModelContext {
+                max_context_tokens: max,
+            });
         }
-    }
-    while low + 1 < high {
-        let middle = low + (high - low) / 2;
-        if holds(middle) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    low
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_search_is_exact_from_wherever_it_starts() {
-        for answer in [0_u64, 1, 2, 3, 7, 100, 1000, 1023, 1024] {
-            for near in [1, 2, 5, 100, 999, 1024, 5000] {
-                assert_eq!(
-                    last_true(1024, near, |n| n <= answer),
-                    answer,
-                    "{answer} from {near}"
-                );
-            }
-        }
+        Ok(Plan {
+            footprint: Footprint {
+                weights_bytes,
+                naive_weights_bytes: kept.naive_bytes,
+                cache_bytes: cache::bytes_at_rest(model, workload, dtype),
+                cache_peak_bytes: cache::peak_bytes(model, workload, dtype),
+                peak,
+            },
+            largest: kept
+                .limits
+                .largest(request, weights_bytes, &ceilings, peaks),
+            verdict,
+            ceilings,
+            speed: speed::estimate(
+                model,
+                kept.totals,
+                request.scheme,
+                workload,
+                request.machine,
+                peaks,
+            ),
+        })
     }
 }

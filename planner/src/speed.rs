@@ -256,10 +256,7 @@ fn decode_seconds(
             arithmetic += products;
         }
     }
-    let kernels = peaks
-        .player()
-        .tally(workload, &single_token(workload))
-        .kernels;
+    let kernels = peaks.tally(&single_token(workload)).kernels;
     let launching = kernels * launch_seconds;
     let bound = if streaming >= launching.max(arithmetic) {
         Bound::Bandwidth
@@ -334,8 +331,7 @@ fn prompt_work(workload: &Workload, peaks: &mut Peaks<'_>) -> Tally {
             quantized: workload.quantized_at(before).filter(|_| before > 0),
             logits: false,
         };
-        let work = peaks.player().tally(workload, &chunk);
-        total.add(&work, times);
+        total.add(&peaks.tally(&chunk), times);
     };
     if full > CHUNKS_ONE_BY_ONE {
         add(0, step, 1.0);

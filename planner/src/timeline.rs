@@ -3,7 +3,9 @@
 use crate::cache::{self, Workload};
 use crate::model::{KvQuantSupport, Model};
 use crate::quant::Scheme;
-use crate::working_set::{Assumptions, Chunk, DECODES_AT_ONCE, Ladder, PROMPTS_AT_ONCE, Rules};
+use crate::working_set::{
+    Assumptions, Chunk, DECODES_AT_ONCE, Ladder, PROMPTS_AT_ONCE, Rules, Tally,
+};
 
 /// A figure with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,12 @@ pub struct Run<'a> {
 pub struct Peaks<'a> {
     run: Run<'a>,
     ladder: Ladder<'a>,
+    /// Work of chunks that the speed asked for.
+    tallies: Vec<(Chunk, Tally)>,
 }
+
+/// Chunks whose work is kept, at most; a prompt asks for five.
+const TALLIES_KEPT: usize = 64;
 
 impl<'a> Peaks<'a> {
     /// Peaks of `run`.
@@ -94,7 +101,17 @@ impl<'a> Peaks<'a> {
             &run.workload,
             run.weights_bytes,
         );
-        Self { run, ladder }
+        Self {
+            run,
+            ladder,
+            tallies: Vec::new(),
+        }
+    }
+
+    /// What they are of.
+    #[must_use]
+    pub const fn run(&self) -> &Run<'a> {
+        &self.run
     }
 
     /// The interval of the peak with `context_tokens` in each of `concurrency` caches; it never falls in either.
@@ -163,9 +180,21 @@ impl<'a> Peaks<'a> {
         }
     }
 
-    /// The player's view of single chunks, for the speed.
-    pub(crate) fn player(&mut self) -> &mut crate::working_set::Player<'a> {
-        self.ladder.player()
+    /// The work of one chunk of one sequence over all layers, for the speed.
+    pub(crate) fn tally(&mut self, chunk: &Chunk) -> Tally {
+        if let Some((_, known)) = self.tallies.iter().find(|(of, _)| of == chunk) {
+            return *known;
+        }
+        let one = Workload {
+            concurrency: 1,
+            ..self.run.workload
+        };
+        let work = self.ladder.player().tally(&one, chunk);
+        if self.tallies.len() == TALLIES_KEPT {
+            self.tallies.clear();
+        }
+        self.tallies.push((*chunk, work));
+        work
     }
 
     /// Memory over time, phase by phase, each played as it is and none above the peak.

@@ -110,7 +110,7 @@ pub struct Verdict {
     pub reasons: Vec<Reason>,
 }
 
-/// Decides, without the reasons: cheap enough for a search.
+/// Decides, without the reasons.
 #[must_use]
 pub fn outcome(
     peak: Estimate,
@@ -121,12 +121,40 @@ pub fn outcome(
     let least = ceilings.iter().map(|c| c.bytes).min().unwrap_or(0);
     if peak.expected > least {
         Outcome::DoesNotFit
-    } else if peak.high > least.saturating_sub(margin_bytes)
-        || warning_line(ceilings).is_some_and(|line| weights_bytes > line)
-    {
+    } else if most_that_fits(weights_bytes, ceilings, margin_bytes).room_bytes(peak) < 0 {
         Outcome::Tight
     } else {
         Outcome::Fits
+    }
+}
+
+/// What the peak of given weights may come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// Of the expected peak, and of its high end; none where the weights alone are above MLX's warning line.
+    bytes: Option<(u64, u64)>,
+}
+
+impl Most {
+    /// Bytes between a peak and what fits; negative where it does not fit well.
+    #[must_use]
+    pub fn room_bytes(self, peak: Estimate) -> i64 {
+        let Some((expected, high)) = self.bytes else {
+            return i64::MIN;
+        };
+        let room = (i128::from(expected) - i128::from(peak.expected))
+            .min(i128::from(high) - i128::from(peak.high));
+        room.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+    }
+}
+
+/// What a peak may come to for the outcome to be that it fits.
+#[must_use]
+pub fn most_that_fits(weights_bytes: u64, ceilings: &[Ceiling], margin_bytes: u64) -> Most {
+    let least = ceilings.iter().map(|c| c.bytes).min().unwrap_or(0);
+    let warned = warning_line(ceilings).is_some_and(|line| weights_bytes > line);
+    Most {
+        bytes: (!warned).then(|| (least, least.saturating_sub(margin_bytes))),
     }
 }
 

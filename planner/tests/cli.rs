@@ -29,7 +29,12 @@ fn scratch(name: &str) -> PathBuf {
 
 #[test]
 fn recorded_commands_print_what_was_recorded() {
-    trycmd::TestCases::new().case("tests/cmd/*.trycmd").run();
+    trycmd::TestCases::new()
+        .case("tests/cmd/*.trycmd")
+        .case("../README.md")
+        .case("../docs/start.md")
+        .case("../docs/faq.md")
+        .run();
 }
 
 #[test]
@@ -147,6 +152,43 @@ fn a_ledger_sums_to_the_weights() {
         let lines = report["footprint"]["ledger"].as_array().unwrap();
         let sum: u64 = lines.iter().map(|l| l["bytes"].as_u64().unwrap()).sum();
         assert_eq!(report["footprint"]["weights_bytes"], sum, "{quant}");
+    }
+}
+
+#[test]
+fn an_explanation_shows_every_cache_and_what_it_rests_on() {
+    let asked = [
+        "--model",
+        "gemma-3-27b-text",
+        "--quant",
+        "int4",
+        "--context",
+        "32768",
+        "--concurrency",
+        "2",
+    ];
+    let report = json(&[&asked[..], &["--explain"]].concat());
+    let caches = report["footprint"]["cache_ledger"].as_array().unwrap();
+    let sum: u64 = caches.iter().map(|l| l["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(report["footprint"]["cache_bytes"], sum);
+    let classes: Vec<&str> = caches
+        .iter()
+        .map(|l| l["class"].as_str().unwrap())
+        .collect();
+    assert_eq!(classes, ["RotatingKVCache", "KVCache"]);
+    for basis in report["basis"].as_array().unwrap() {
+        assert!(!basis["source"].as_str().unwrap().is_empty(), "{basis}");
+    }
+    assert!(json(&asked)["basis"].is_null());
+
+    let told = String::from_utf8(shvplan(&[&asked[..], &["--explain"]].concat()).stdout).unwrap();
+    for part in [
+        "memory over time",
+        "weights, array by array",
+        "caches, once",
+        "what this rests on",
+    ] {
+        assert!(told.contains(part), "{part} is not in {told}");
     }
 }
 

@@ -4,34 +4,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
-const GIB: u64 = 1 << 30;
+#[path = "support/gate_command.rs"]
+mod gate_command;
 
-fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs_f64()
-}
-
-/// A 48 GB Mac with `free_gib` free, as the daemon would give it.
-fn sample(free_gib: u64, level: &str, taken_at: f64) -> String {
-    let used = 44 * GIB - free_gib * GIB;
-    serde_json::json!({
-        "taken_at_unix_seconds": taken_at,
-        "page_size_bytes": 16384,
-        "memory": {
-            "total_bytes": 48 * GIB, "free_bytes": free_gib * GIB, "speculative_bytes": 0,
-            "active_bytes": used / 2, "inactive_bytes": used / 2, "wired_bytes": 4 * GIB,
-            "purgeable_bytes": 0, "file_backed_bytes": 0, "anonymous_bytes": used,
-        },
-        "compressor": { "occupied_bytes": 0 },
-        "pressure": { "level": level },
-    })
-    .to_string()
-}
+use gate_command::{GIB, command, gate, json_of, now, sample};
 
 fn file(name: &str, text: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("gate");
@@ -39,16 +18,6 @@ fn file(name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     path
-}
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shvplan"));
-    command.arg("gate").args(arguments).env("NO_COLOR", "1");
-    command
-}
-
-fn gate(arguments: &[&str]) -> Output {
-    command(arguments).output().unwrap()
 }
 
 fn with_snapshot(name: &str, text: &str, more: &[&str]) -> Output {
@@ -283,4 +252,29 @@ fn a_daemon_is_asked_and_its_silence_shuts_the_gate() {
     assert_eq!(ask(&daemon("200 OK", "<html>".to_owned())), Some(4));
     assert_eq!(ask("http://127.0.0.1:1"), Some(4));
     assert_eq!(ask("not a url"), Some(4));
+}
+
+#[test]
+fn the_largest_processes_are_named_when_it_does_not_fit() {
+    let mut state: serde_json::Value = serde_json::from_str(&sample(5, "normal", now())).unwrap();
+    state["processes"] = serde_json::json!([
+        { "pid": 7, "name": "small", "footprint_bytes": GIB },
+        { "pid": 8, "name": "brow\u{1b}ser", "footprint_bytes": 9 * GIB },
+    ]);
+    let text = |more: &[&str]| {
+        let output = with_snapshot("largest", &state.to_string(), more);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let page = text(&[]);
+    assert!(
+        page.contains("largest: brow?ser holds 9.0 GiB (process 8)\n  largest: small holds"),
+        "{page}"
+    );
+    let report: serde_json::Value = serde_json::from_str(&text(&["--json"])).unwrap();
+    assert_eq!(report["close"][0]["footprint_bytes"], 9 * GIB);
+    // This machine, which has no room for a large model in full precision.
+    let output = gate(&["--model", "llama-3.1-70b", "--quant", "fp32", "--json"]);
+    let report = json_of(&output);
+    let close = report["close"].as_array().unwrap();
+    assert!(!close.is_empty() && close[0]["footprint_bytes"].as_u64() > Some(1 << 20));
 }

@@ -3,6 +3,7 @@
 pub mod bench;
 mod bench_table;
 mod machine_limits;
+pub mod manual;
 pub mod pressure;
 pub mod profile;
 mod progress;

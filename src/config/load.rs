@@ -20,7 +20,11 @@ impl Config {
         let text = read_text(file)?;
         let mut config = Self::parse(file, &text)?;
         let folder = file.parent().unwrap_or(Path::new(""));
-        for path in [&mut config.listen.web_config, &mut config.source.file] {
+        for path in [
+            &mut config.listen.web_config,
+            &mut config.source.file,
+            &mut config.reservations.directory,
+        ] {
             *path = path.take().map(|path| folder.join(path));
         }
         for setting in &config.plans {

@@ -41,6 +41,8 @@ pub struct Config {
     /// The plans, worked out when the settings were read.
     #[serde(skip)]
     pub planned: Vec<Planned>,
+    /// Memory promised to launches.
+    pub reservations: Reservations,
     /// Optional sets of metrics.
     pub collectors: Collectors,
     /// What is logged, and how.
@@ -237,6 +239,28 @@ impl PlanSetting {
     }
 }
 
+/// Memory promised to launches.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reservations {
+    /// Where they are kept over a restart; the platform's place for state when left out.
+    pub directory: Option<PathBuf>,
+    /// How many may live at a time.
+    pub count_max: Bounded<0, 4_096>,
+    /// The longest time that one may be asked for.
+    pub ttl_max_s: Bounded<1, 2_592_000>,
+}
+
+impl Default for Reservations {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            count_max: Bounded::new(128),
+            ttl_max_s: Bounded::new(86_400),
+        }
+    }
+}
+
 /// Optional sets of metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -245,6 +269,8 @@ pub struct Collectors {
     pub meminfo: bool,
     /// node_exporter's names for paging (`node_vmstat_*`).
     pub vmstat: bool,
+    /// Temperatures of sensors. Asking a Mac's takes some milliseconds, once in five readings.
+    pub temperatures: bool,
 }
 
 /// What is logged, and how.

@@ -61,16 +61,19 @@ impl StateDir {
     /// # Errors
     /// [`StateError`] when there is no place or it cannot be created.
     pub fn open(given: Option<&Path>) -> Result<Self, StateError> {
-        let path = given
-            .map(Path::to_owned)
-            .or_else(default_path)
-            .ok_or(StateError::NoPlace)?;
+        let path = Self::place(given).ok_or(StateError::NoPlace)?;
         fs::create_dir_all(&path).map_err(|error| StateError::Io {
             what: "create",
             path: path.clone(),
             error,
         })?;
         Ok(Self { path })
+    }
+
+    /// Where [`StateDir::open`] would keep things, whether it exists or not.
+    #[must_use]
+    pub fn place(given: Option<&Path>) -> Option<PathBuf> {
+        given.map(Path::to_owned).or_else(default_path)
     }
 
     /// The directory itself.

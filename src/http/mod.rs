@@ -8,12 +8,24 @@
 //! | `GET /api/v1/memory` | latest sample with what it implies |
 //! | `GET /api/v1/events` | the same as server-sent events, one a reading |
 //! | `GET /api/v1/history?stretch=hour\|day` | points for charts |
+//! | `GET /api/v1/catalog` | what a plan can be asked for: models, quantizations, machines |
+//! | `GET /api/v1/plans` | the plans of the settings, held against the latest sample |
 //! | `POST /api/v1/plan` | a plan, as `shvplan --format json` prints it |
+//! | `POST /api/v1/gate` | may it be started now; optionally reserved |
+//! | `GET`, `POST`, `DELETE /api/v1/reservations[/ID]` | what is promised to launches |
+//! | `GET /api/v1/processes` | the largest processes |
 //! | `POST /-/reload` | read the settings again |
 
 mod accept;
 mod access;
+mod catalog;
+mod gate;
+mod page;
 mod plan;
+mod plans;
+mod processes;
+mod question;
+mod reservations;
 mod routes;
 mod timed;
 mod tls;
@@ -30,6 +42,7 @@ pub use tls::acceptor;
 use crate::config::Config;
 use crate::history::History;
 use crate::metrics::{Activity, Exposition};
+use crate::reservations::Reservations;
 use crate::sampler::Reading;
 
 /// Asks for a reload; the answer is why it was refused, if it was.
@@ -49,6 +62,8 @@ pub struct Shared {
     pub exposition: Exposition,
     /// Samples of the last hour and day.
     pub history: Arc<Mutex<History>>,
+    /// What is promised to launches.
+    pub reservations: Arc<Reservations>,
     /// Where reloads are asked for.
     pub reload: mpsc::Sender<ReloadRequest>,
     /// Followers of the events.
@@ -63,4 +78,19 @@ pub struct Gate {
     pub access: Access,
     /// TLS, where it is offered.
     pub tls: Option<tokio_rustls::TlsAcceptor>,
+}
+
+/// Does what may wait for the disk or for another's decision away from the threads that serve.
+async fn away(
+    work: impl FnOnce() -> warp::reply::Response + Send + 'static,
+) -> warp::reply::Response {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            tracing::error!("a request could not be worked on: {error}");
+            routes::problem(
+                warp::http::StatusCode::INTERNAL_SERVER_ERROR,
+                "this could not be worked out; the log says why",
+            )
+        })
 }

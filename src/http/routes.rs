@@ -17,13 +17,16 @@ use warp::reply::Response;
 use warp::{Filter as _, Reply as _};
 
 use super::accept::said;
-use super::{Shared, plan};
+use super::{Shared, catalog, gate, page, plan, plans, processes, reservations};
 use crate::history::Stretch;
 use crate::metrics::CONTENT_TYPE;
 use crate::sampler::Reading;
 
 /// How long a reload may take before the caller is told so.
 const RELOAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What the path of one reservation begins with.
+const RESERVATION: &str = "/api/v1/reservations/";
 
 /// A comment is sent to followers after this long without a reading.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -47,11 +50,37 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
         .and(warp::path!("api" / "v1" / "plan"))
         .and(warp::body::bytes())
         .map(|body: bytes::Bytes| plan::answer(&body));
+    let gates = warp::post()
+        .and(warp::path!("api" / "v1" / "gate"))
+        .and(warp::body::bytes())
+        .and(with.clone())
+        .then(gate::respond);
+    let reserve = warp::post()
+        .and(warp::path!("api" / "v1" / "reservations"))
+        .and(warp::body::bytes())
+        .and(with.clone())
+        .then(reservations::post);
+    let release = warp::delete()
+        .and(warp::path!("api" / "v1" / "reservations" / String))
+        .and(with.clone())
+        .then(reservations::delete);
+    let largest = warp::get()
+        .and(warp::path!("api" / "v1" / "processes"))
+        .and(with.clone())
+        .then(processes::respond);
     let reload = warp::post()
         .and(warp::path!("-" / "reload"))
         .and(with)
         .then(reload);
     plans
+        .or(gates)
+        .unify()
+        .or(reserve)
+        .unify()
+        .or(release)
+        .unify()
+        .or(largest)
+        .unify()
         .or(reload)
         .unify()
         .or(get)
@@ -63,18 +92,32 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
 
 fn answer(path: &str, query: &str, shared: &Arc<Shared>) -> Response {
     match path {
+        "/" => page::answer("index.html"),
         "/metrics" => metrics(shared),
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(shared),
         "/api/v1/memory" => memory(shared),
         "/api/v1/history" => history(query, shared),
         "/api/v1/events" => events(shared),
-        "/api/v1/plan" | "/-/reload" => wrong_method("POST"),
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "not found: /metrics, /healthz, /readyz and /api/v1/memory are here\n",
-        ),
+        "/api/v1/catalog" => catalog::answer(),
+        "/api/v1/plans" => plans::answer(shared),
+        "/api/v1/reservations" => reservations::list(shared),
+        "/api/v1/plan" | "/api/v1/gate" | "/-/reload" => wrong_method("POST"),
+        path if path.starts_with(RESERVATION) => {
+            reservations::one(&path[RESERVATION.len()..], shared)
+        }
+        _ => match path.strip_prefix("/page/") {
+            Some(name) => page::answer(name),
+            None => not_found(),
+        },
     }
+}
+
+pub(super) fn not_found() -> Response {
+    text(
+        StatusCode::NOT_FOUND,
+        "not found: /, /metrics, /healthz, /readyz and /api/v1/memory are here\n",
+    )
 }
 
 /// Whatever no route takes: another method on a path that is, or a path that is not.
@@ -135,7 +178,7 @@ fn metrics(shared: &Shared) -> Response {
     }
 }
 
-fn fresh(shared: &Shared) -> (Arc<Reading>, bool) {
+pub(super) fn fresh(shared: &Shared) -> (Arc<Reading>, bool) {
     let reading = shared.readings.borrow().clone();
     let stale_after = Duration::from_millis(shared.settings.borrow().sampling.stale_after_ms.get());
     let is_fresh = reading.fresh(Instant::now(), stale_after).is_some();
@@ -162,16 +205,19 @@ fn ready(shared: &Shared) -> Response {
 struct Memory<'a> {
     schema: &'static str,
     age_seconds: f64,
+    /// Promised to launches and not in use yet: no part of what is free for others.
+    reserved_bytes: u64,
     sample: &'a Sample,
     headroom: Headroom,
     derived: Derived,
 }
 
 impl<'a> Memory<'a> {
-    fn of(sample: &'a Sample) -> Self {
+    fn of(sample: &'a Sample, shared: &Shared) -> Self {
         Self {
             schema: "shvd.memory/v1",
             age_seconds: sample.age(SystemTime::now()).as_secs_f64(),
+            reserved_bytes: shared.reservations.shown().reserved_bytes,
             sample,
             headroom: Headroom::of(sample),
             derived: Derived::of(sample),
@@ -182,7 +228,7 @@ impl<'a> Memory<'a> {
 fn memory(shared: &Shared) -> Response {
     let (reading, is_fresh) = fresh(shared);
     match &reading.outcome {
-        Ok(sample) if is_fresh => json(StatusCode::OK, &Memory::of(sample)),
+        Ok(sample) if is_fresh => json(StatusCode::OK, &Memory::of(sample, shared)),
         Ok(_) => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "the latest sample is stale",
@@ -248,7 +294,7 @@ fn events(shared: &Arc<Shared>) -> Response {
         let event = match &reading.outcome {
             Ok(sample) => warp::sse::Event::default()
                 .event("sample")
-                .json_data(Memory::of(sample)),
+                .json_data(Memory::of(sample, &follower.shared)),
             Err(error) => warp::sse::Event::default()
                 .event("failure")
                 .json_data(Problem {

@@ -15,6 +15,7 @@ pub use activity::{Activity, Dropped};
 pub use doc::markdown;
 
 use crate::config::Config;
+use crate::reservations::Reservations;
 use crate::sampler::Reading;
 
 /// The content type of what [`Exposition::encode`] gives.
@@ -34,12 +35,14 @@ impl Exposition {
         readings: watch::Receiver<Arc<Reading>>,
         settings: watch::Receiver<Arc<Config>>,
         activity: Arc<Activity>,
+        reservations: Arc<Reservations>,
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let inputs = collect::Inputs {
             readings,
             settings,
             activity,
+            reservations,
         };
         registry.register(Box::new(collect::Everything::new(inputs)?))?;
         Ok(Self { registry })

@@ -149,6 +149,13 @@ table! {
         PLAN_ACTUAL Gauge Both "shv_plan_actual_footprint_bytes" ["plan" "model" "quant"] "Footprint of the processes that its watch finds: reality beside the plan."
         PLAN_ACTUAL_PEAK Gauge Both "shv_plan_actual_peak_footprint_bytes" ["plan" "model" "quant"] "Their largest footprint so far."
     }
+    RESERVATIONS "Reservations" {
+        RESERVED Gauge Both "shv_reserved_bytes" [] "Promised to launches and not in use yet: what a gate leaves out of what is free."
+        RESERVATIONS_LIVING Gauge Both "shv_reservations" [] "Reservations that live."
+        RESERVATION_BYTES Gauge Both "shv_reservation_bytes" ["model"] "What is reserved for a model, in use or not."
+        RESERVATION_REMAINING Gauge Both "shv_reservation_remaining_bytes" ["model"] "Of it, what is not in use yet."
+        RESERVATION_EVENTS Counter Both "shv_reservation_events_total" ["event"] "What happened to reservations: granted, refused, expired, released, process_ended; and set_aside, a file of state that could not be read."
+    }
     TAGS "Tag storage and finer queues (macOS 26, 27)" {
         TAGS_TOTAL Gauge Mac "shv_tag_storage_total_bytes" [] "Memory set aside for tags."
         TAGS_HOLDING Gauge Mac "shv_tag_storage_holding_tags_bytes" [] "Of it, what holds tags."

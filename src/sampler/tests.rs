@@ -148,11 +148,16 @@ async fn another_source_takes_over_while_the_first_hangs() {
 
 #[tokio::test]
 async fn a_sample_ages() {
-    let (mut readings, _order) = start(vec![Step::Sample(5.0)]);
+    let taken_at = shv_machine::sample::unix_seconds(SystemTime::now());
+    let (mut readings, _order) = start(vec![Step::Sample(taken_at)]);
     next(&mut readings).await.unwrap();
     let reading = readings.borrow().clone();
     let second = Duration::from_secs(1);
-    assert!(reading.fresh(reading.ended_at + second, second).is_some());
+    assert!(
+        reading
+            .fresh(reading.ended_at + second / 2, second)
+            .is_some()
+    );
     assert!(
         reading
             .fresh(reading.ended_at + 2 * second, second)
@@ -164,4 +169,16 @@ async fn a_sample_ages() {
             .is_some(),
         "a clock that goes back does not age it"
     );
+}
+
+#[tokio::test]
+async fn a_recording_that_has_ended_ages_however_often_it_is_read() {
+    let taken_at = shv_machine::sample::unix_seconds(SystemTime::now()) - 60.0;
+    let (mut readings, _order) = start(vec![Step::Sample(taken_at), Step::Sample(taken_at)]);
+    for _ in 0..2 {
+        next(&mut readings).await.unwrap();
+        let reading = readings.borrow().clone();
+        let fresh = |after| reading.fresh(reading.ended_at, Duration::from_secs(after));
+        assert!(fresh(59).is_none() && fresh(90).is_some());
+    }
 }

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Diff(Box<DiffArgs>),
     /// One model on several machines.
     Compare(Box<CompareArgs>),
+    /// Which machine of a fleet takes which model, by what a Prometheus server knows of them.
+    Place(Box<super::place::PlaceArgs>),
     /// One model over several machines at once: what each holds, and how to launch it.
     Split(Box<super::split::SplitArgs>),
     /// Fine-tuning with mlx_lm.lora: what is trained, what the optimizer keeps, and the peak.
@@ -52,6 +54,11 @@ pub(crate) enum Command {
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Manual pages: shvplan(1), or one for each command into a folder.
+    Man {
+        /// The folder; without one, shvplan(1) is printed.
+        folder: Option<PathBuf>,
     },
 }
 
@@ -154,8 +161,14 @@ pub(crate) struct MachineArgs {
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
     /// A model, as for a plan.
-    #[arg(long, short, value_name = "M", allow_hyphen_values = true)]
-    pub(crate) model: String,
+    #[arg(
+        long,
+        short,
+        value_name = "M",
+        required_unless_present = "release",
+        allow_hyphen_values = true
+    )]
+    pub(crate) model: Option<String>,
     /// What its weights are quantized to [default: as stored, else bf16].
     #[arg(long, short, value_name = "Q", allow_hyphen_values = true)]
     pub(crate) quant: Option<String>,
@@ -183,6 +196,15 @@ pub(crate) struct GateArgs {
     /// Wait until it fits, at most this long.
     #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     pub(crate) wait: Option<u64>,
+    /// After a yes, reserve what the model needs at the daemon, for at most this long.
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds, requires = "shvd")]
+    pub(crate) reserve: Option<u64>,
+    /// Whose footprint takes the reservation's place as it grows; 0 is nobody's [default: the process that runs this].
+    #[arg(long, value_name = "PID", requires = "reserve")]
+    pub(crate) pid: Option<u32>,
+    /// End a reservation early.
+    #[arg(long, value_name = "ID", requires = "shvd", conflicts_with_all = ["model", "reserve", "wait"], allow_hyphen_values = true)]
+    pub(crate) release: Option<String>,
     /// Print the decision as JSON.
     #[arg(long)]
     pub(crate) json: bool,

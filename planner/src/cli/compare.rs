@@ -1,7 +1,7 @@
 //! `shvplan compare`: one model on several machines.
 
 use shvplan::budget::{self, Backend, Limits, Machine};
-use shvplan::plan::Request;
+use shvplan::plan::{Planner, Request};
 use shvplan::verdict::MARGIN_BYTES;
 
 use super::args::CompareArgs;
@@ -39,6 +39,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<Ending, Failure> {
     let scheme = resolve::scheme(args.quant.as_deref(), &described)?;
     let workload = resolve::workload(args.workload.context, &args.workload.load)?;
     let mut rows = Vec::new();
+    let mut planner = Planner::default();
     for machine in &machines {
         let request = Request {
             model: &described.model,
@@ -49,8 +50,8 @@ pub(super) fn run(args: &CompareArgs) -> Result<Ending, Failure> {
             limits: Limits::default(),
             margin_bytes: MARGIN_BYTES,
         };
-        let plan = request
-            .plan()
+        let plan = planner
+            .plan(&request)
             .map_err(|e| Failure::about(&subject.source, e))?;
         rows.push(Candidate::new(&subject.name, &request, &plan));
     }

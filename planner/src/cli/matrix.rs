@@ -1,6 +1,6 @@
 //! `shvplan matrix`: one table over models, quantizations and contexts.
 
-use shvplan::plan::Request;
+use shvplan::plan::{Planner, Request};
 use shvplan::units::gib;
 
 use super::args::MatrixArgs;
@@ -36,6 +36,7 @@ pub(super) fn run(args: &MatrixArgs) -> Result<Ending, Failure> {
         };
         for quant in &args.quants {
             let scheme = resolve::scheme(Some(quant), &described)?;
+            let mut planner = Planner::default();
             for &context in &args.contexts {
                 let request = Request {
                     model: &described.model,
@@ -46,8 +47,8 @@ pub(super) fn run(args: &MatrixArgs) -> Result<Ending, Failure> {
                     limits,
                     margin_bytes,
                 };
-                let plan = request
-                    .plan()
+                let plan = planner
+                    .plan(&request)
                     .map_err(|e| Failure::about(&subject.source, e))?;
                 cells.push(Candidate::new(&subject.name, &request, &plan));
             }

@@ -3,14 +3,17 @@
 mod args;
 mod candidate;
 mod compare;
+mod daemon;
 mod diff;
 mod gate;
 mod list;
 mod local;
 mod machine_file;
+mod manual;
 mod matrix;
 mod open;
 mod out;
+mod place;
 mod plan;
 mod reading;
 mod resolve;
@@ -99,6 +102,7 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         None if cli.plan.several.given() => several::run(&cli.plan),
         None => plan::run(&cli.plan),
         Some(Command::Gate(args)) => gate::run(&args),
+        Some(Command::Place(args)) => place::run(&args),
         Some(Command::Matrix(args)) => matrix::run(&args),
         Some(Command::Solve(args)) => solve::run(&args),
         Some(Command::Diff(args)) => diff::run(&args),
@@ -115,5 +119,9 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "shvplan", &mut script);
             out::print(&String::from_utf8_lossy(&script)).map(|()| Ending::Fits)
         }
+        Some(Command::Man { folder }) => manual::run(Cli::command(), folder.as_deref()),
     }
 }
+
+#[cfg(test)]
+mod tests;

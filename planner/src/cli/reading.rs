@@ -2,17 +2,16 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use shv_machine::sample::{Sample, unix_seconds};
 use shv_machine::source::{self, vm_stat};
 
 use super::Failure;
+use super::daemon::{self, Ask};
 
 /// The most that is read of a snapshot or an answer: a sample with its processes has some ten thousand bytes.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
-/// How long a daemon may take to answer.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Where a reading comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +35,13 @@ pub(crate) enum NoReading {
     Failed(String),
 }
 
+/// A reading, and what is reserved of what it says is free.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Read {
+    pub(crate) sample: Sample,
+    pub(crate) reserved_bytes: u64,
+}
+
 impl Origin {
     /// The name in reports.
     pub(crate) fn name(&self) -> String {
@@ -48,12 +54,13 @@ impl Origin {
     }
 
     /// Takes one reading.
-    pub(crate) fn read(&self) -> Result<Sample, NoReading> {
+    pub(crate) fn read(&self) -> Result<Read, NoReading> {
         match self {
             Self::This => {
                 let failed = |error: source::SourceError| NoReading::Failed(error.to_string());
                 source::native(Vec::new())
                     .and_then(|mut source| source.read())
+                    .map(unreserved)
                     .map_err(failed)
             }
             Self::File(path) => from_file(path).map_err(NoReading::Input),
@@ -89,7 +96,14 @@ fn limited(input: impl std::io::Read, name: &str) -> Result<String, Failure> {
     })
 }
 
-fn from_file(path: &Path) -> Result<Sample, Failure> {
+fn unreserved(sample: Sample) -> Read {
+    Read {
+        sample,
+        reserved_bytes: 0,
+    }
+}
+
+fn from_file(path: &Path) -> Result<Read, Failure> {
     let shown = path.display().to_string();
     let failure = |e| Failure::about(&shown, e);
     let metadata = std::fs::metadata(path).map_err(failure)?;
@@ -105,38 +119,41 @@ fn from_file(path: &Path) -> Result<Sample, Failure> {
 }
 
 /// A sample as JSON carries its own time; what `vm_stat` prints does not, and is as old as its file.
-fn parse(text: &str, origin: &str, written: SystemTime) -> Result<Sample, Failure> {
+fn parse(text: &str, origin: &str, written: SystemTime) -> Result<Read, Failure> {
     if text.trim_start().starts_with('{') {
         return from_json(text).map_err(|why| Failure::about(origin, why));
     }
     let mut sample = vm_stat::parse(text, origin).map_err(|e| Failure(e.to_string()))?;
     sample.taken_at_unix_seconds = unix_seconds(written);
-    Ok(sample)
+    Ok(unreserved(sample))
 }
 
 /// A sample, or the daemon's answer with a sample inside.
-fn from_json(text: &str) -> Result<Sample, String> {
+fn from_json(text: &str) -> Result<Read, String> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let reserved_bytes = match value.get("reserved_bytes") {
+        None => 0,
+        Some(told) => told.as_u64().ok_or_else(|| {
+            format!("field 'reserved_bytes' is {told}: a whole number is expected")
+        })?,
+    };
     let sample = value.get("sample").cloned().unwrap_or(value);
     if sample.get("taken_at_unix_seconds").is_none() {
         return Err("field 'taken_at_unix_seconds' is missing: a sample as shvd gives it under /api/v1/memory is expected".to_owned());
     }
-    serde_json::from_value(sample).map_err(|e| format!("not a sample: {e}"))
+    let sample = serde_json::from_value(sample).map_err(|e| format!("not a sample: {e}"))?;
+    Ok(Read {
+        sample,
+        reserved_bytes,
+    })
 }
 
-fn from_daemon(url: &str) -> Result<Sample, NoReading> {
-    let address = format!("{}/api/v1/memory", url.trim_end_matches('/'));
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(ANSWER_TIME_MAX))
-        .build()
-        .into();
-    let failed = |e: ureq::Error| NoReading::Failed(format!("{address}: {e}"));
-    let mut answer = agent.get(&address).call().map_err(failed)?;
-    let text = answer
-        .body_mut()
-        .with_config()
-        .limit(TEXT_BYTES_MAX)
-        .read_to_string()
-        .map_err(failed)?;
-    from_json(&text).map_err(|why| NoReading::Failed(format!("{address}: {why}")))
+fn from_daemon(url: &str) -> Result<Read, NoReading> {
+    let address = daemon::address(url, "memory");
+    let answer = daemon::call(&address, Ask::Get).map_err(NoReading::Failed)?;
+    let failed = |why: String| NoReading::Failed(format!("{address}: {why}"));
+    if answer.status != 200 {
+        return Err(failed(answer.problem()));
+    }
+    from_json(&answer.text).map_err(failed)
 }

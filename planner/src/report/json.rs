@@ -1,300 +1,24 @@
 //! The report as JSON: schema `shvplan.report/v1`.
 
-use schemars::JsonSchema;
+mod parts;
+
 use serde::Serialize;
 
-use super::{Report, Subject, nominal};
-use crate::advice::{Advice, Rejected};
+use super::{Report, Subject, basis, nominal};
+use crate::advice::Rejected;
+use crate::cache;
 use crate::plan::PlanError;
-use crate::speed::Rate;
 use crate::timeline::Phase;
-use crate::verdict::Reason;
 use crate::weights;
 use crate::working_set::Assumption;
 
+use parts::{
+    AdvicePart, CacheLinePart, CeilingPart, Document, FootprintPart, LimitsPart, LinePart,
+    MachinePart, ModelPart, QuantizationPart, SpeedPart, StepPart, VerdictPart, WorkloadPart,
+};
+
 /// Name of the schema.
 pub const SCHEMA: &str = "shvplan.report/v1";
-
-/// A plan: will a model, quantized and loaded so, fit a machine.
-#[derive(Serialize, JsonSchema)]
-struct Document<'a> {
-    /// Name and version of this form.
-    schema: &'static str,
-    model: ModelPart<'a>,
-    quantization: QuantizationPart,
-    workload: WorkloadPart,
-    machine: MachinePart<'a>,
-    footprint: FootprintPart,
-    verdict: VerdictPart,
-    limits: LimitsPart,
-    speed: SpeedPart,
-    /// Changes that make it fit, each planned again, cheapest first.
-    advice: Vec<AdvicePart>,
-    /// Changes that people try and that would not help here.
-    rejected_changes: Vec<String>,
-}
-
-/// A change that works.
-#[derive(Serialize, JsonSchema)]
-struct AdvicePart {
-    /// The change, as a sentence.
-    change: String,
-    /// The change, as flags of shvplan.
-    flags: String,
-    /// Expected peak before less expected peak after.
-    saves_bytes: i64,
-    /// The outcome with it.
-    outcome_after: &'static str,
-    /// What it costs.
-    cost: &'static str,
-}
-
-/// The model.
-#[derive(Serialize, JsonSchema)]
-struct ModelPart<'a> {
-    /// Name on the command line, or of the file.
-    name: &'a str,
-    /// Where the description came from.
-    source: &'a str,
-    /// model_type of the description.
-    architecture: &'a str,
-    /// Logical parameters, before quantization.
-    parameters: u64,
-    /// Parameters that take part in computing one token.
-    active_parameters: u64,
-    /// Layers.
-    layers: u64,
-    /// The context the model was trained for.
-    max_context_tokens: Option<u64>,
-    /// Where the model's files differ from its config.json, and what was left out; absent when there is nothing.
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    notes: &'a [String],
-}
-
-/// What its weights are quantized to.
-#[derive(Serialize, JsonSchema)]
-struct QuantizationPart {
-    name: String,
-    /// affine, mxfp4, nvfp4, mxfp8 or none.
-    mode: &'static str,
-    /// Bits an element, most layers; null where plain.
-    bits: Option<u8>,
-    /// Elements that share a scale.
-    group_size: Option<u16>,
-    /// Bits a parameter, scales and plain arrays included.
-    bits_per_weight: f64,
-}
-
-/// What is asked of it.
-#[derive(Serialize, JsonSchema)]
-struct WorkloadPart {
-    /// Tokens in each conversation.
-    context_tokens: u64,
-    /// Conversations at once.
-    concurrency: u64,
-    /// Bits of a quantized cache; null where plain.
-    kv_bits: Option<u8>,
-    /// Elements of the cache that share a scale.
-    kv_group_size: Option<u16>,
-    /// Tokens from which on the cache is quantized.
-    quantized_kv_start_tokens: Option<u64>,
-    /// Tokens a prefill chunk.
-    prefill_step_tokens: u64,
-    /// Tokens kept at most (--max-kv-size).
-    max_kv_tokens: Option<u64>,
-}
-
-/// Where it runs.
-#[derive(Serialize, JsonSchema)]
-struct MachinePart<'a> {
-    name: &'a str,
-    /// metal, cuda or cpu.
-    backend: &'static str,
-    /// Physical memory.
-    memory_bytes: u64,
-    /// Memory bandwidth.
-    bandwidth_bytes_per_second: u64,
-    /// Where speeds take their rates from: measured (--calibration) or data_sheet.
-    rates: &'static str,
-    /// Every limit; the lowest binds.
-    ceilings: Vec<CeilingPart<'a>>,
-}
-
-/// A limit on the peak.
-#[derive(Serialize, JsonSchema)]
-struct CeilingPart<'a> {
-    name: &'static str,
-    bytes: u64,
-    /// Where the figure comes from.
-    why: &'a str,
-}
-
-/// Bytes of the run.
-#[derive(Serialize, JsonSchema)]
-struct FootprintPart {
-    /// All parameter arrays.
-    weights_bytes: u64,
-    /// All caches once the context is in.
-    cache_bytes: u64,
-    /// All caches at their largest.
-    cache_peak_bytes: u64,
-    /// Transient arrays at the peak.
-    working_set_bytes: u64,
-    /// The runtime itself.
-    runtime_bytes: u64,
-    /// Expected peak.
-    peak_bytes: u64,
-    /// Low end of the interval.
-    peak_low_bytes: u64,
-    /// High end of the interval.
-    peak_high_bytes: u64,
-    /// Whether every kind of layer and load was compared with a real Mac.
-    measured: bool,
-    /// What was not.
-    assumptions: Vec<&'static str>,
-    /// Nominal bits a parameter alone, as planners without scales count.
-    naive_weights_bytes: u64,
-    /// Memory over time.
-    timeline: Vec<StepPart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    /// Every array, with --explain; its bytes sum to weights_bytes.
-    ledger: Option<Vec<LinePart>>,
-}
-
-/// A stretch of the run.
-#[derive(Serialize, JsonSchema)]
-struct StepPart {
-    /// load, prefill_N (N tokens are in), first_token or decode.
-    phase: String,
-    bytes: u64,
-}
-
-/// A line of the ledger.
-#[derive(Serialize, JsonSchema)]
-struct LinePart {
-    /// Path of the array; * stands for the indices of the layers.
-    path: String,
-    /// Layers that have it so.
-    count: u64,
-    /// Shape in one layer, before packing.
-    shape: Vec<u64>,
-    /// How it is stored.
-    stored_as: String,
-    bytes: u64,
-}
-
-/// The decision.
-#[derive(Serialize, JsonSchema)]
-struct VerdictPart {
-    /// fits, tight, does_not_fit or unknown.
-    outcome: &'static str,
-    /// The lowest ceiling.
-    binding_ceiling: &'static str,
-    /// Bytes between the expected peak and the binding ceiling; negative above it.
-    headroom_bytes: i64,
-    /// Why.
-    reasons: Vec<ReasonPart>,
-}
-
-/// Why; the fields that go with the code are present.
-#[derive(Serialize, JsonSchema, Default)]
-struct ReasonPart {
-    /// peak_above_ceiling, high_above_ceiling, above_mlx_warning_line or beyond_model_context.
-    code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ceiling: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    over_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_context_tokens: Option<u64>,
-}
-
-/// The largest workloads that fit, all else as asked.
-#[derive(Serialize, JsonSchema)]
-struct LimitsPart {
-    max_context_tokens: u64,
-    /// Conversations at the context asked for.
-    max_concurrency: u64,
-}
-
-/// Speed of one conversation.
-#[derive(Serialize, JsonSchema)]
-struct SpeedPart {
-    /// While answering.
-    decode_tokens_per_second: RatePart,
-    /// While reading the prompt.
-    prefill_tokens_per_second: RatePart,
-    /// What limits decoding.
-    bound_by: &'static str,
-}
-
-/// Tokens a second, with an interval.
-#[derive(Serialize, JsonSchema)]
-struct RatePart {
-    low: f64,
-    expected: f64,
-    high: f64,
-}
-
-impl From<Rate> for RatePart {
-    fn from(rate: Rate) -> Self {
-        let rounded = |x: f64| (x * 100.0).round() / 100.0;
-        Self {
-            low: rounded(rate.low),
-            expected: rounded(rate.expected),
-            high: rounded(rate.high),
-        }
-    }
-}
-
-impl From<&Advice> for AdvicePart {
-    fn from(advice: &Advice) -> Self {
-        Self {
-            change: advice.change.sentence(),
-            flags: advice.change.flags(),
-            saves_bytes: advice.saves_bytes,
-            outcome_after: advice.outcome_after.name(),
-            cost: advice.cost.phrase(),
-        }
-    }
-}
-
-impl From<Reason> for ReasonPart {
-    fn from(reason: Reason) -> Self {
-        let code = reason.code();
-        match reason {
-            Reason::PeakAboveCeiling {
-                ceiling,
-                over_bytes,
-            }
-            | Reason::HighAboveCeiling {
-                ceiling,
-                over_bytes,
-            } => Self {
-                code,
-                ceiling: Some(ceiling.name()),
-                over_bytes: Some(over_bytes),
-                ..Self::default()
-            },
-            Reason::AboveWarningLine { line_bytes } => Self {
-                code,
-                line_bytes: Some(line_bytes),
-                ..Self::default()
-            },
-            Reason::UnderPressure { .. } => Self {
-                code,
-                ..Self::default()
-            },
-            Reason::BeyondModelContext { max_context_tokens } => Self {
-                code,
-                max_context_tokens: Some(max_context_tokens),
-                ..Self::default()
-            },
-        }
-    }
-}
 
 /// The name of a phase in reports.
 #[must_use]
@@ -325,21 +49,14 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
     let timeline = request.timeline(weights_bytes);
     let ledger = if report.explain {
         let lines = weights::ledger(request.model, request.scheme)?;
-        Some(
-            lines
-                .into_iter()
-                .map(|l| LinePart {
-                    path: l.path,
-                    count: l.count,
-                    shape: l.shape,
-                    stored_as: l.stored.to_string(),
-                    bytes: l.bytes,
-                })
-                .collect(),
-        )
+        Some(lines.into_iter().map(LinePart::from).collect())
     } else {
         None
     };
+    let cache_ledger = report.explain.then(|| {
+        let lines = cache::ledger(request.model, workload, request.scheme.dtype);
+        lines.into_iter().map(CacheLinePart::from).collect()
+    });
     let document = Document {
         schema: SCHEMA,
         model: ModelPart {
@@ -408,6 +125,7 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
                 })
                 .collect(),
             ledger,
+            cache_ledger,
         },
         verdict: VerdictPart {
             outcome: plan.verdict.outcome.name(),
@@ -431,6 +149,9 @@ pub fn render(report: &Report<'_>) -> Result<String, PlanError> {
             .iter()
             .map(Rejected::sentence)
             .collect(),
+        basis: report
+            .explain
+            .then(|| basis::of(report).into_iter().map(Into::into).collect()),
     };
     Ok(pretty(&document))
 }

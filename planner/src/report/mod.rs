@@ -1,5 +1,6 @@
 //! How an answer is shown: one file a format.
 
+mod basis;
 pub mod html;
 pub mod json;
 pub mod table;

@@ -1,5 +1,7 @@
 //! The report as a person reads it first: verdict and headroom, a bar against the binding ceiling, then figures.
 
+mod explain;
+
 use std::fmt::Write as _;
 
 use super::{Report, nominal};
@@ -10,7 +12,6 @@ use crate::speed::{Bound, Rate};
 use crate::timeline::Phase;
 use crate::units::{gib, grouped, human};
 use crate::verdict::{Outcome, Reason};
-use crate::weights;
 
 /// Columns of the bar.
 const BAR_COLUMNS: usize = 66;
@@ -54,7 +55,7 @@ pub fn render(report: &Report<'_>, colour: Colour) -> Result<String, PlanError> 
     bar(&mut out, report, colour);
     figures(&mut out, report);
     if report.explain {
-        explain(&mut out, report)?;
+        explain::write(&mut out, report)?;
     }
     for note in &report.subject.notes {
         let words: Vec<String> = note.split(' ').map(str::to_owned).collect();
@@ -390,47 +391,4 @@ pub fn sentence(reason: Reason) -> String {
             )
         }
     }
-}
-
-fn explain(out: &mut String, report: &Report<'_>) -> Result<(), PlanError> {
-    let request = report.request;
-    let _ = writeln!(
-        out,
-        "\n  weights, array by array (* stands for the layers)\n"
-    );
-    let lines = weights::ledger(request.model, request.scheme)?;
-    let width = lines
-        .iter()
-        .map(|l| l.path.len())
-        .max()
-        .unwrap_or(0)
-        .min(44);
-    for line in &lines {
-        let shape = line
-            .shape
-            .iter()
-            .map(u64::to_string)
-            .collect::<Vec<_>>()
-            .join("×");
-        let _ = writeln!(
-            out,
-            "  {:<width$} {:>4} × {:<18} {:<10} {:>17}",
-            line.path,
-            line.count,
-            shape,
-            line.stored.to_string(),
-            grouped(line.bytes)
-        );
-    }
-    let total: u64 = lines.iter().map(|l| l.bytes).sum();
-    let _ = writeln!(
-        out,
-        "  {:<width$} {:>4}   {:<18} {:<10} {:>17}",
-        "total",
-        "",
-        "",
-        "",
-        grouped(total)
-    );
-    Ok(())
 }

@@ -108,10 +108,12 @@ impl Rules {
     /// Bytes that an array of `bytes` really takes.
     pub(super) fn rounded(&self, bytes: f64) -> f64 {
         if bytes <= self.page_bytes || self.page_bytes <= 1.0 {
-            bytes
-        } else {
-            (bytes / self.page_bytes).ceil() * self.page_bytes
+            return bytes;
         }
+        // Whole pages, rounded up by integers: `ceil` is a call on machines without an instruction for it.
+        let (whole, page) = (bytes as u64, self.page_bytes as u64);
+        let up = u64::from(bytes > whole as f64);
+        (whole.saturating_add(up).div_ceil(page).saturating_mul(page)) as f64
     }
 
     /// Whether attention of `queries` at a time over heads of these widths runs in one kernel, under a causal mask or

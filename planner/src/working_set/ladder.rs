@@ -1,8 +1,8 @@
 //! Caches and working set by context and concurrency, never falling in either.
 //!
 //! Played exactly, the fullest moment moves by tens of MB from one context to the next, as the ends of command buffers
-//! shift. So it is played at doubling contexts and doubling concurrency, never less than before, and straight lines
-//! join what was played.
+//! shift. So it is played at doubling contexts (fourfold ones where no window ends any more) and doubling concurrency,
+//! never less than before, and straight lines join what was played.
 
 use super::{Assumptions, Chunk, DECODES_AT_ONCE, PROMPTS_AT_ONCE, Player, Rules};
 use crate::cache::{self, KvQuant, Workload};
@@ -11,6 +11,9 @@ use crate::quant::Scheme;
 
 /// The least context that is played.
 const FIRST_TOKENS: u64 = 16;
+/// Beyond this context, what is played is four times as long from one to the next: windows of attention and chunks of
+/// caches have ended by then, and what is left grows in proportion.
+const STRAIGHT_TOKENS: u64 = 16_384;
 /// Tokens by which caches grow while decoding.
 const GROWTH: u64 = 256;
 
@@ -65,7 +68,7 @@ impl Height {
 /// Heights by context for one number of sequences.
 #[derive(Debug, Default)]
 struct Steps {
-    /// At one prefill step and its doublings.
+    /// At one prefill step and its multiples.
     long: Vec<Height>,
     /// At contexts that one prefill step holds, doubling from 16; each as it was played.
     short: Vec<Height>,
@@ -199,14 +202,14 @@ impl<'a> Ladder<'a> {
             low.1.between(high.1, share.min(1.0))
         };
         if tokens >= step {
-            let below = (tokens / step).ilog2();
-            let at = step << below;
-            let low = self.long(below as usize, exponent, kv);
+            let below = index_of(step, tokens);
+            let at = tokens_of(step, below);
+            let low = self.long(below, exponent, kv);
             if at == tokens {
                 return low;
             }
-            let high = self.long(below as usize + 1, exponent, kv);
-            return line((at, low), (at.saturating_mul(2), high));
+            let high = self.long(below + 1, exponent, kv);
+            return line((at, low), (tokens_of(step, below + 1), high));
         }
         let whole = self.long(0, exponent, kv);
         if tokens <= FIRST_TOKENS {
@@ -229,14 +232,11 @@ impl<'a> Ladder<'a> {
         }
     }
 
-    /// Height at one prefill step doubled `index` times.
+    /// Height at the prefill step's multiple of that index.
     fn long(&mut self, index: usize, exponent: usize, kv: Option<KvQuant>) -> Height {
         self.grow(exponent, kv);
         for known in self.steps(exponent, kv).long.len()..=index {
-            let tokens = self
-                .workload
-                .prefill_step_tokens
-                .saturating_mul(1 << known.min(62));
+            let tokens = tokens_of(self.workload.prefill_step_tokens, known);
             let mut height = self.played(tokens, 1 << exponent, kv);
             if known > 0 {
                 height = height.max(self.steps(exponent, kv).long[known - 1]);
@@ -344,6 +344,33 @@ impl<'a> Ladder<'a> {
     }
 }
 
+/// Doublings of a prefill step up to the first context after which everything grows in proportion.
+fn doublings(step: u64) -> usize {
+    STRAIGHT_TOKENS.div_ceil(step).next_power_of_two().ilog2() as usize
+}
+
+/// Tokens of the multiple of `step` with that index: doubling at first, fourfold later.
+fn tokens_of(step: u64, index: usize) -> u64 {
+    let doubled = doublings(step);
+    let shift = if index <= doubled {
+        index
+    } else {
+        doubled + 2 * (index - doubled)
+    };
+    step.saturating_mul(1 << shift.min(62))
+}
+
+/// The index of the largest multiple of `step` that is not above `tokens`, which are no fewer than `step`.
+fn index_of(step: u64, tokens: u64) -> usize {
+    let shift = (tokens / step).ilog2() as usize;
+    let doubled = doublings(step);
+    if shift <= doubled {
+        shift
+    } else {
+        doubled + (shift - doubled) / 2
+    }
+}
+
 /// Half the interval where all kinds of layers were compared with real Macs: shares of peak and of working set.
 const MEASURED: (f64, f64) = (0.02, 0.10);
 /// The same where a kind was not.
@@ -352,5 +379,33 @@ const ASSUMED: (f64, f64) = (0.03, 0.30);
 impl Default for Height {
     fn default() -> Self {
         Self::NONE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_context_lies_between_two_that_are_played() {
+        for step in [1, 100, 512, 2048, 8192, 40_000] {
+            let played: Vec<u64> = (0..40).map(|i| tokens_of(step, i)).collect();
+            assert_eq!(played[0], step);
+            for tokens in
+                (step..step + 300).chain([16_383, 16_384, 16_385, 65_535, 65_536, 1 << 30])
+            {
+                if tokens >= step {
+                    let index = index_of(step, tokens);
+                    assert!(
+                        played[index] <= tokens && tokens < played[index + 1],
+                        "{step} {tokens}"
+                    );
+                }
+            }
+        }
+        assert_eq!(
+            (0..7).map(|i| tokens_of(2048, i)).collect::<Vec<_>>(),
+            [2048, 4096, 8192, 16_384, 65_536, 262_144, 1_048_576]
+        );
     }
 }

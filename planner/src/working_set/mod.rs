@@ -34,7 +34,7 @@ pub(crate) const PROMPTS_AT_ONCE: u64 = 8;
 pub(crate) const DECODES_AT_ONCE: u64 = 32;
 
 /// A stretch of a run: some tokens of each of some sequences.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Chunk {
     /// Tokens of each sequence.
     pub(crate) tokens: u64,
@@ -111,7 +111,7 @@ impl<'a> Player<'a> {
     /// Bytes of caches and working set at the fullest moment of a chunk; 0 where it cannot be above `known`.
     pub(crate) fn fullest_bytes(&mut self, workload: &Workload, chunk: &Chunk, known: f64) -> f64 {
         let order = &self.model.order;
-        self.tape.clear();
+        self.tape.clear(chunk.sequences > 1.0);
         self.stretches.clear();
         self.stretches.resize(self.model.groups.len(), None);
         let Some((&last, tail)) = order.tail.split_last() else {
@@ -171,7 +171,7 @@ impl<'a> Player<'a> {
     pub(crate) fn tally(&mut self, workload: &Workload, chunk: &Chunk) -> Tally {
         let model = self.model;
         let mut total = Tally::default();
-        self.tape.clear();
+        self.tape.clear(chunk.sequences > 1.0);
         let last = model.order.tail.last().map(|&g| usize::from(g));
         for (group, _) in model.groups.iter().enumerate() {
             let layers = if chunk.logits {

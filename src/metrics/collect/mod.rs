@@ -10,6 +10,7 @@ mod own;
 mod plans;
 mod pressure;
 mod processes;
+mod reservations;
 mod sampling;
 mod tags;
 mod thermal;
@@ -29,6 +30,7 @@ use super::activity::Activity;
 use super::families::Families;
 use super::table;
 use crate::config::Config;
+use crate::reservations::{Reservations, Shown};
 use crate::sampler::Reading;
 
 /// What the collectors read.
@@ -36,6 +38,7 @@ pub(super) struct Inputs {
     pub(super) readings: watch::Receiver<Arc<Reading>>,
     pub(super) settings: watch::Receiver<Arc<Config>>,
     pub(super) activity: Arc<Activity>,
+    pub(super) reservations: Arc<Reservations>,
 }
 
 /// The inputs as they are during one scrape.
@@ -47,6 +50,7 @@ struct Scrape<'a> {
     settings: &'a Config,
     activity: &'a Activity,
     own: &'a OwnProcess,
+    reserved: &'a Shown,
 }
 
 /// Whether a collector had what it reports.
@@ -80,6 +84,7 @@ static GROUPS: &[Group] = &[
         enabled: |settings| !settings.planned.is_empty(),
         collect: plans::collect,
     },
+    always("reservations", reservations::collect),
     always("tags", |scrape, out| {
         from_sample(scrape, out, tags::collect)
     }),
@@ -162,6 +167,7 @@ impl Collector for Everything {
     fn collect(&self) -> Vec<MetricFamily> {
         let reading = self.inputs.readings.borrow().clone();
         let settings = self.inputs.settings.borrow().clone();
+        let reserved = self.inputs.reservations.shown();
         let now = Instant::now();
         let scrape = Scrape {
             now,
@@ -170,6 +176,7 @@ impl Collector for Everything {
             settings: &settings,
             activity: &self.inputs.activity,
             own: &self.own,
+            reserved: &reserved,
         };
         let mut out = Families::with_capacity(self.descriptions.len());
         let mut results = Vec::with_capacity(GROUPS.len());

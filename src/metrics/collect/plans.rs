@@ -34,9 +34,10 @@ pub(super) fn collect(scrape: &Scrape<'_>, out: &mut Families) -> Success {
     let Some(sample) = scrape.sample else {
         return plans.is_empty();
     };
+    let reserved_bytes = scrape.reserved.reserved_bytes;
     let now: Vec<_> = named
         .iter()
-        .filter_map(|(plan, labels)| Some((plan, labels, plan.now(sample)?)))
+        .filter_map(|(plan, labels)| Some((plan, labels, plan.now(sample, reserved_bytes)?)))
         .collect();
     out.put_labelled(
         &t::PLAN_FITS,

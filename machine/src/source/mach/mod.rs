@@ -15,7 +15,7 @@ pub use calls::{HostCalls, KERN_SUCCESS, MIG_ARRAY_TOO_LARGE, Usage};
 #[cfg(target_os = "macos")]
 pub use ffi::MacHost;
 
-use self::process::Table;
+pub(crate) use self::process::Table;
 use self::vm_info::VmInfo;
 use super::{Source, SourceError};
 use crate::processes::{Watch, Watcher};

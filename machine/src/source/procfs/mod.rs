@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use self::cgroup::OwnGroup;
-use self::process::Table;
+pub(crate) use self::process::Table;
 use super::{Source, SourceError};
 use crate::processes::{Watch, Watcher};
 use crate::sample::{Sample, unix_seconds};

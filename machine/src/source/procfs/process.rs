@@ -19,8 +19,8 @@ const ARGUMENTS_MAX: usize = 3;
 const PROPORTIONAL_BYTES_MAX: u64 = 64 << 20;
 
 /// The process table below a `proc` directory.
-pub(super) struct Table<'proc> {
-    pub(super) proc: &'proc Path,
+pub(crate) struct Table<'proc> {
+    pub(crate) proc: &'proc Path,
 }
 
 impl Table<'_> {
@@ -58,6 +58,16 @@ impl ProcessTable for Table<'_> {
 
     fn read(&mut self, pid: u32) -> Option<Process> {
         read(&self.directory(pid))
+    }
+
+    fn size_bytes(&mut self, pid: u32) -> Option<u64> {
+        let directory = self.directory(pid);
+        let status = Fields {
+            text: text(&directory, "status")?,
+            directory: &directory,
+        };
+        let swapped = status.bytes("VmSwap").unwrap_or(0);
+        Some(status.bytes("VmRSS")?.saturating_add(swapped))
     }
 }
 

@@ -6,6 +6,7 @@ use super::chart::{self, Bar, Plot};
 use crate::cache::Workload;
 use crate::plan::{CONTEXT_MAX, PlanError, Request};
 use crate::quant::{Quant, Scheme};
+use crate::report::basis::{self, Basis, capital, sentence};
 use crate::report::{Report, text};
 use crate::units::{gib, grouped, human};
 use crate::verdict::Outcome;
@@ -91,7 +92,7 @@ struct Page {
     matrix: Matrix,
     ceilings: Vec<CeilingRow>,
     ledger: Vec<LedgerRow>,
-    assumptions: Vec<String>,
+    basis: Vec<Basis>,
     command: String,
     version: &'static str,
 }
@@ -161,10 +162,10 @@ pub fn render(report: &Report<'_>, command: &str) -> Result<String, PlanError> {
                 class,
                 text: format!("{name} {}", human(bytes)),
             })
-            .chain([Key {
+            .chain((free > 0).then(|| Key {
                 class: "free",
                 text: format!("free {}", human(free)),
-            }])
+            }))
             .collect(),
         headroom,
         figures: figures(report, &users),
@@ -194,7 +195,7 @@ pub fn render(report: &Report<'_>, command: &str) -> Result<String, PlanError> {
             })
             .collect(),
         ledger: ledger(request)?,
-        assumptions: assumptions(report),
+        basis: basis::of(report),
         users,
         command: command.to_owned(),
         version: env!("CARGO_PKG_VERSION"),
@@ -209,17 +210,6 @@ const fn word(outcome: Outcome) -> &'static str {
         Outcome::Tight => "Tight",
         Outcome::DoesNotFit => "Does not fit",
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
-}
-
-fn sentence(text: &str) -> String {
-    format!("{}.", capital(text.trim_end_matches('.')))
 }
 
 fn figures(report: &Report<'_>, users: &str) -> Vec<(&'static str, String)> {
@@ -395,41 +385,4 @@ fn ledger(request: &Request<'_>) -> Result<Vec<LedgerRow>, PlanError> {
         bytes: grouped(l.bytes),
     });
     Ok(rows.collect())
-}
-
-fn assumptions(report: &Report<'_>) -> Vec<String> {
-    let request = report.request;
-    let mut lines = vec![
-        format!(
-            "The model is described by {}; its arrays and caches are those of mlx-lm 0.32.2 ({}).",
-            report.subject.source, request.model.family
-        ),
-        format!(
-            "The machine is {}: {}; bandwidth {:.0} GB/s ({}).",
-            request.machine.name,
-            request.machine.working_set_why,
-            request.machine.bandwidth_bytes_per_second as f64 / 1e9,
-            request.machine.source
-        ),
-        format!(
-            "A prompt is read in chunks of {} tokens on the {} backend; the whole context counts as prompt.",
-            grouped(request.workload.prefill_step_tokens),
-            request.backend.name()
-        ),
-        format!(
-            "{} are kept free below every ceiling; a peak whose interval reaches into them is tight.",
-            human(request.margin_bytes)
-        ),
-        "Speeds are for one conversation.".to_owned(),
-    ];
-    lines.extend(
-        report
-            .plan
-            .footprint
-            .peak
-            .assumptions
-            .iter()
-            .map(|a| sentence(a.sentence())),
-    );
-    lines
 }

@@ -1,0 +1,33 @@
+//! Manual, completions and documents against the command line itself.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+#[path = "../../tests/support/command_line.rs"]
+mod command_line;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::args::Cli;
+
+#[test]
+fn the_command_line_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn command_lines_in_documents_are_read() {
+    let quoted = command_line::commands("shvplan");
+    assert!(quoted.len() > 25, "only {} were found", quoted.len());
+    let complaints: Vec<String> = quoted
+        .iter()
+        .filter_map(|q| command_line::complaint(q, Cli::try_parse_from(&q.words).map(drop)))
+        .collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn the_manual_and_the_completions_have_every_flag_and_command() {
+    let folder = tempfile::tempdir().unwrap();
+    super::manual::run(Cli::command(), Some(folder.path())).unwrap();
+    let lacking = command_line::undocumented(&Cli::command(), folder.path());
+    assert!(lacking.is_empty(), "{}", lacking.join("\n"));
+}
