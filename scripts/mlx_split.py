@@ -81,7 +81,7 @@ def write_model(folder, config, quant):
     import mlx.core as mx
     from mlx.utils import tree_flatten, tree_map_with_path
     from mlx_lm.utils import _get_classes, quantize_model, save_config, save_model
-    from tokenizers import Tokenizer, models
+    from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     mx.random.seed(1)
@@ -98,6 +98,7 @@ def write_model(folder, config, quant):
     save_model(folder, model)
     save_config(dict(config), folder / "config.json")
     words = Tokenizer(models.WordLevel({str(i): i for i in range(config["vocab_size"])}, unk_token="0"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="0", eos_token="1").save_pretrained(folder)
     assert tree_flatten(model.parameters())
 

@@ -162,7 +162,9 @@ const PLANNER: &[(&str, u8)] = &[
     ("plan", 7),
     ("advice", 8),
     ("placement", 8),
+    ("several", 8),
     ("shard", 8),
+    ("training", 8),
     ("report", 9),
     ("gate", 10),
 ];

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Place(Box<super::place::PlaceArgs>),
     /// One model over several machines at once: what each holds, and how to launch it.
     Split(Box<super::split::SplitArgs>),
+    /// Fine-tuning with mlx_lm.lora: what is trained, what the optimizer keeps, and the peak.
+    Train(Box<super::train::TrainArgs>),
     /// The models that are known by name.
     Models(ListArgs),
     /// The machines that are known by name.
@@ -99,6 +101,8 @@ pub(crate) struct PlanArgs {
     /// Write the report to a file.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) several: super::several::SeveralFlags,
 }
 
 #[derive(Debug, Args)]

@@ -17,8 +17,10 @@ mod place;
 mod plan;
 mod reading;
 mod resolve;
+mod several;
 mod solve;
 mod split;
+mod train;
 mod yaml;
 
 use std::ffi::OsString;
@@ -97,6 +99,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<Ending, Failure> {
     match cli.command {
+        None if cli.plan.several.given() => several::run(&cli.plan),
         None => plan::run(&cli.plan),
         Some(Command::Gate(args)) => gate::run(&args),
         Some(Command::Place(args)) => place::run(&args),
@@ -105,6 +108,7 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Some(Command::Diff(args)) => diff::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Split(args)) => split::run(&args),
+        Some(Command::Train(args)) => train::run(&args),
         Some(Command::Models(args)) => list::models(&args),
         Some(Command::Machines(args)) => list::machines(&args),
         Some(Command::Schema) => {

@@ -1,0 +1,136 @@
+"""Several tiny models in one process of the real mlx-lm, beside `shvplan --plan`; run by scripts/mlx-several.sh."""
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+from mlx_lm.generate import generate_step, speculative_generate_step
+from mlx_lm.lora import CONFIG_DEFAULTS
+from mlx_lm.models.cache import LRUPromptCache, make_prompt_cache
+from mlx_lm.tuner.utils import linear_to_lora_layers
+from mlx_lm.utils import load
+
+from mlx_split import COMMON, write_model
+
+PROMPT, ANSWER, PROMPTS = 300, 10, 10
+CONTEXT = PROMPT + ANSWER
+MODELS = {
+    "target": ({**COMMON, "model_type": "llama", "head_dim": 64}, "plain"),
+    "draft": ({**COMMON, "model_type": "qwen2", "num_hidden_layers": 2, "tie_word_embeddings": True}, "plain"),
+    "tuned": ({**COMMON, "model_type": "qwen3", "head_dim": 32}, "int4:g32"),
+    "embedder": ({**COMMON, "model_type": "qwen2", "num_hidden_layers": 3}, "plain"),
+}
+
+
+def plan(shvplan, scratch):
+    """The plan that a user would write for the four."""
+    text = f"""models:
+  - {{name: chat, model: {scratch}/target, context: {CONTEXT}, draft: {scratch}/draft, prompt_caches: {PROMPTS}}}
+  - {{name: tuned, model: {scratch}/tuned, context: {CONTEXT}, adapter: {{rank: 8, layers: 4}}}}
+  - {{name: search, model: {scratch}/embedder, context: {PROMPT}, embedder: true}}
+turns: true
+"""
+    (scratch / "plan.yaml").write_text(text)
+    words = [shvplan, "--plan", str(scratch / "plan.yaml"), "--backend", "cpu", "--format", "json"]
+    output = subprocess.run(words, capture_output=True, text=True)
+    if output.returncode:
+        sys.exit(f"shvplan --plan: {output.returncode} {output.stderr}")
+    return json.loads(output.stdout)
+
+
+def settled():
+    mx.synchronize()
+    mx.clear_cache()
+    return mx.get_active_memory()
+
+
+def answer(target, draft, prompt):
+    """One answer of a target and its draft; their caches."""
+    cache = make_prompt_cache(target) + make_prompt_cache(draft)
+    for _ in speculative_generate_step(prompt, target, draft, max_tokens=ANSWER, prompt_cache=cache):
+        pass
+    mx.eval([c.state for c in cache])
+    return cache
+
+
+def measure(scratch):
+    """Bytes of each step, as MLX counts its active memory."""
+    real, before = {}, settled()
+    models = {name: load(str(scratch / name))[0] for name in MODELS}
+    real["weights_bytes"] = settled() - before
+    linear_to_lora_layers(models["tuned"], 4, CONFIG_DEFAULTS["lora_parameters"])
+    mx.eval(models["tuned"].parameters())
+    real["adapter_bytes"] = settled() - before - real["weights_bytes"]
+    prompt = mx.random.randint(0, 300, (PROMPT,))
+    mx.eval(prompt)
+    base = settled()
+
+    mx.reset_peak_memory()
+    target, draft = models["target"], models["draft"]
+    cache = answer(target, draft, prompt)
+    layers = len(target.layers)
+    real["target_cache_bytes"] = sum(c.nbytes for c in cache[:layers])
+    real["draft_cache_bytes"] = sum(c.nbytes for c in cache[layers:])
+
+    tuned = make_prompt_cache(models["tuned"])
+    for _ in generate_step(prompt, models["tuned"], max_tokens=ANSWER, prompt_cache=tuned):
+        pass
+    mx.eval([c.state for c in tuned])
+    real["tuned_cache_bytes"] = sum(c.nbytes for c in tuned)
+    real["all_caches_bytes"] = settled() - base
+
+    # As the server does once an answer is done: each prompt is kept with its caches.
+    kept = LRUPromptCache(PROMPTS)
+    for n in range(PROMPTS + 2):
+        kept.insert_cache("chat", [n] * CONTEXT, answer(target, draft, mx.concatenate([mx.array([n]), prompt[1:]])))
+    real["prompt_cache_bytes"] = kept.nbytes
+    real["prompts_beside_caches_bytes"] = settled() - base - real["all_caches_bytes"]
+
+    mx.eval(models["embedder"](prompt[None]))
+    real["peak_bytes"] = mx.get_peak_memory() - before
+    real["resident_bytes"] = settled() - before
+    return real
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shvplan", required=True)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch)
+        for name, (config, quant) in MODELS.items():
+            write_model(scratch / name, config, quant)
+        document = plan(args.shvplan, scratch)
+        real = measure(scratch)
+    chat, draft, tuned, search = document["models"]
+    total = lambda field: sum(m[field] for m in document["models"])
+    caches = total("cache_bytes")
+    planned = {
+        "weights_bytes": total("weights_bytes"),
+        "adapter_bytes": tuned["adapter_bytes"],
+        "target_cache_bytes": chat["cache_bytes"],
+        "draft_cache_bytes": draft["cache_bytes"],
+        "tuned_cache_bytes": tuned["cache_bytes"],
+        "prompt_cache_bytes": chat["prompt_cache_bytes"],
+    }
+    wrong = [f"{name}: planned {bytes}, real {real[name]}" for name, bytes in planned.items() if real[name] != bytes]
+    for name, bytes in planned.items():
+        print(f"{name:22} {bytes:>10} planned, {real[name]:>10} real")
+    resident = total("weights_bytes") + total("adapter_bytes") + caches + total("prompt_cache_bytes")
+    print(f"resident               {resident:>10} planned, {real['resident_bytes']:>10} real: {real}")
+    peak = document["peak_taking_turns"]
+    print(f"peak                   {peak['low_bytes']}..{peak['high_bytes']} planned, {real['peak_bytes']} real")
+    if search["cache_bytes"]:
+        wrong.append("an embedder keeps caches")
+    print(f"{len(planned)} figures compared, {len(wrong)} differ")
+    for line in wrong:
+        print(line)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
