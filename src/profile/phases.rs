@@ -2,8 +2,9 @@
 //!
 //! A process does not say when it has loaded its weights, so phases are read off its memory over time: a *level* is a
 //! stretch in which memory hardly moves. The weights are there at the first level that holds most of what is planned for
-//! them; what the process held at the level before is its own, not the model's. The prompt is the highest moment after
-//! that; decoding is the level after the highest moment. A phase that shows no level of its own is not told.
+//! them over the lowest; what the process held at the last level that most of them are over is its own, not the model's.
+//! The prompt is the highest moment after that; decoding is the middle of what follows while the weights are still held.
+//! A phase that does not show is not told.
 
 use std::fmt::Write;
 
@@ -12,12 +13,16 @@ use shvplan::units::human;
 
 use super::Moment;
 
-/// A level lasts so long at least.
+/// A level lasts so long at least, and this share of the whole: what grows steadily is in no level then.
 const LEVEL_SECONDS_MIN: f64 = 0.2;
+/// See [`LEVEL_SECONDS_MIN`].
+const LEVEL_SHARE_MIN: f64 = 0.02;
 /// In a level, readings differ by this share of the peak at most.
-const LEVEL_WIDTH: f64 = 0.02;
-/// A level holds the weights when it is higher than the one before by this share of what is planned for them.
-const WEIGHTS_SHARE: f64 = 0.5;
+const LEVEL_WIDTH: f64 = 0.005;
+/// The weights are there when this share of them is over the lowest level.
+const WEIGHTS_SHARE: f64 = 0.75;
+/// While decoding, memory is at most this share below what it was with the weights alone; at the end it falls.
+const DECODE_SLACK: f64 = 0.02;
 
 /// What a plan says of each phase, in bytes of arrays: the process's own memory is not among them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +62,7 @@ pub struct Phase {
     pub name: String,
     /// Bytes of arrays.
     pub planned_bytes: u64,
-    /// The process's memory at its fullest in the phase, and when; absent where the phase does not show.
+    /// The process's memory and when: at its fullest, in decode at its middle; absent where the phase does not show.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub measured: Option<Moment>,
     /// What was measured, less what the process held before, over what was planned, less one.
@@ -79,24 +84,26 @@ impl Beside {
     pub fn of(expected: Expected, samples: &[Moment]) -> Self {
         let levels = levels(samples);
         let enough = (expected.load_bytes as f64 * WEIGHTS_SHARE) as u64;
-        let loaded = levels.iter().enumerate().find_map(|(index, level)| {
-            let before = index.checked_sub(1).map(|before| levels[before].highest);
-            let own = before.map_or(0, |before| before.bytes);
-            (level.highest.bytes >= own.saturating_add(enough)).then_some((before, *level))
+        let lowest = levels.iter().map(|level| level.highest.bytes).min();
+        let over = |level: &Level, below: u64| level.highest.bytes.saturating_sub(below) >= enough;
+        let load = lowest.and_then(|lowest| {
+            // A process that has the weights from the first reading on shows nothing below them.
+            let alone = levels.iter().all(|level| !over(level, lowest));
+            let below = if alone { 0 } else { lowest };
+            levels.iter().find(|level| over(level, below))
         });
-        let before_bytes = loaded.and_then(|(before, _)| Some(before?.bytes));
-        let load = loaded.map(|(_, level)| level);
+        let before_bytes = load.and_then(|load| {
+            let before = levels.iter().take_while(|level| level.from < load.from);
+            before
+                .filter(|level| over(load, level.highest.bytes))
+                .last()
+                .map(|level| level.highest.bytes)
+        });
         let prompt = load.and_then(|load| highest(&samples[load.to..]));
         let peak = highest(samples);
-        // Memory falls to nothing at a process's end, so the level is one that still holds the weights.
-        let decode = load.zip(prompt).and_then(|(load, prompt)| {
-            let holds = |level: &&Level| {
-                let start = samples[level.from].seconds;
-                let most = load.highest.bytes as f64 * (1.0 - LEVEL_WIDTH);
-                start > prompt.seconds && level.highest.bytes as f64 >= most
-            };
-            levels.iter().rfind(holds)
-        });
+        let decode = load
+            .zip(prompt)
+            .and_then(|(load, prompt)| decoding(samples, load, prompt));
         let phase = |name: &str, planned_bytes: u64, measured: Option<Moment>| Phase {
             name: name.to_owned(),
             planned_bytes,
@@ -107,13 +114,9 @@ impl Beside {
             }),
         };
         let phases = vec![
-            phase("load", expected.load_bytes, load.map(|level| level.highest)),
+            phase("load", expected.load_bytes, load.map(|load| load.highest)),
             phase("prompt", expected.prompt_bytes, prompt),
-            phase(
-                "decode",
-                expected.decode_bytes,
-                decode.map(|level| level.highest),
-            ),
+            phase("decode", expected.decode_bytes, decode),
             phase("peak", expected.peak_bytes, peak),
         ];
         Self {
@@ -177,10 +180,25 @@ fn highest(samples: &[Moment]) -> Option<Moment> {
     samples.iter().copied().max_by_key(|moment| moment.bytes)
 }
 
+/// The middle of the readings after the prompt's highest moment that still hold the weights.
+fn decoding(samples: &[Moment], load: &Level, prompt: Moment) -> Option<Moment> {
+    let least = load.highest.bytes as f64 * (1.0 - DECODE_SLACK);
+    let mut after: Vec<Moment> = samples
+        .iter()
+        .copied()
+        .filter(|moment| moment.seconds > prompt.seconds && moment.bytes as f64 >= least)
+        .collect();
+    let lasts = after.last()?.seconds - after.first()?.seconds;
+    after.sort_by_key(|moment| moment.bytes);
+    (lasts >= LEVEL_SECONDS_MIN).then(|| after[after.len() / 2])
+}
+
 /// The levels in order, none overlapping: each as long as it can be.
 fn levels(samples: &[Moment]) -> Vec<Level> {
     let peak = highest(samples).map_or(0, |moment| moment.bytes);
     let width = (peak as f64 * LEVEL_WIDTH) as u64;
+    let whole = samples.last().map_or(0.0, |last| last.seconds);
+    let seconds_min = LEVEL_SECONDS_MIN.max(whole * LEVEL_SHARE_MIN);
     let mut found = Vec::new();
     let mut from = 0;
     while from < samples.len() {
@@ -194,7 +212,7 @@ fn levels(samples: &[Moment]) -> Vec<Level> {
             to += 1;
         }
         let lasts = samples[to - 1].seconds - samples[from].seconds;
-        if lasts >= LEVEL_SECONDS_MIN {
+        if lasts >= seconds_min {
             found.extend(highest(&samples[from..to]).map(|highest| Level { from, to, highest }));
             from = to;
         } else {
@@ -276,6 +294,37 @@ mod tests {
         assert!(beside.text().contains("not seen"), "{}", beside.text());
         let nothing = Beside::of(expected(), &[]);
         assert_eq!(measured(&nothing), [None; 4]);
+        // Far less than planned is no load either.
+        let small = Beside::of(expected(), &readings(&[(100, 12), (600, 12)]));
+        assert_eq!(measured(&small), [None, None, None, Some(600)]);
+    }
+
+    #[test]
+    fn weights_that_come_slowly_and_with_a_pause_are_one_load() {
+        // Five seconds of growth, a pause of half a second at 400, five more.
+        let mut stretches = vec![(100, 30)];
+        stretches.extend((1..100).map(|step| (100 + step * 3, 1)));
+        stretches.push((400, 10));
+        stretches.extend((1..100).map(|step| (400 + step * 7, 1)));
+        stretches.extend([(1100, 20), (1500, 3), (1300, 20)]);
+        let beside = Beside::of(expected(), &readings(&stretches));
+        assert!(
+            beside
+                .before_bytes
+                .is_some_and(|bytes| bytes.abs_diff(100) < 8),
+            "{beside:?}"
+        );
+        let seen = [Some(1100), Some(1500), Some(1300), Some(1500)];
+        assert_eq!(measured(&beside), seen);
+    }
+
+    #[test]
+    fn a_process_that_has_its_weights_already_shows_no_load_of_its_own() {
+        let samples = readings(&[(1100, 12), (1500, 3), (1300, 20)]);
+        let beside = Beside::of(expected(), &samples);
+        assert_eq!(beside.before_bytes, None);
+        let seen = [Some(1100), Some(1500), Some(1300), Some(1500)];
+        assert_eq!(measured(&beside), seen);
     }
 
     #[test]

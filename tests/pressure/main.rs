@@ -5,6 +5,8 @@ mod alone;
 mod blind;
 mod killed;
 mod limits;
+#[cfg(mlx)]
+mod mlx;
 mod support;
 mod told;
 mod whole;
