@@ -38,6 +38,7 @@ export const live = async (browser, expect) => {
   const reserved = await fetch(`${daemon.url}api/v1/reservations`, { method: "POST", body: JSON.stringify({ model: "tiny", bytes: 64 << 20, ttl_seconds: 600 }) });
   expect("something is reserved", reserved.status === 201, await reserved.text());
   await until("the reservation", async () => /tiny.*64 MiB.*in 10 min/.test(await text(page, "reservations")), 10);
+  await runs(daemon, page, expect);
   const layers = await page.locator("#chart polygon").count();
   expect("the chart is drawn", layers >= 3, `${layers} layers`);
 
@@ -75,6 +76,19 @@ export const live = async (browser, expect) => {
   await daemon.stop();
   await sparse(browser, expect);
   await withUsers(browser, expect);
+};
+
+// A pressure run and a benchmark, started over HTTP, show with what came of them.
+const runs = async (daemon, page, expect) => {
+  const post = async (name, body) => {
+    const response = await fetch(`${daemon.url}api/v1/${name}`, { method: "POST", body: JSON.stringify(body) });
+    expect(`${name} is started`, response.status === 202, await response.text());
+  };
+  expect("what never ran is not shown", (await page.locator("#pressure-section").isHidden()) && (await page.locator("#bench-section").isHidden()));
+  await post("pressure", { backend: "host", target: { bytes: 128 << 20 }, block_bytes: 16 << 20, hold_seconds: 0 });
+  await until("the pressure run", async () => /Completed.*128 MiB of 128 MiB.*every byte as written/.test(await text(page, "pressure")), 30);
+  await post("bench", { backend: "host", only: ["matmul-1000-fp32"], seconds: 0.2 });
+  await until("the benchmark", async () => /matmul-1000-fp32.*ms.*FLOP\/s/.test(await text(page, "bench")), 60);
 };
 
 // Readings that lack most of what the page shows: it says so and goes on.
