@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from mlx_lm.generate import generate_step, speculative_generate_step
+from mlx_lm.generate import BatchGenerator, generate_step, speculative_generate_step
 from mlx_lm.lora import CONFIG_DEFAULTS
 from mlx_lm.models.cache import LRUPromptCache, make_prompt_cache
 from mlx_lm.tuner.utils import linear_to_lora_layers
@@ -96,6 +96,28 @@ def measure(scratch):
     return real
 
 
+def served(shvplan, folder):
+    """A batch as mlx_lm.server runs it: the caches in use are the plan's, and what is kept of them no more than planned."""
+    count, wrong = 3, []
+    words = [shvplan, "--model", str(folder), "--context", str(CONTEXT), "--concurrency", str(count)]
+    words += ["--prompt-caches", str(count), "--backend", "cpu", "--format", "json"]
+    [planned] = json.loads(subprocess.run(words, capture_output=True, text=True).stdout)["models"]
+    batch = BatchGenerator(load(str(folder))[0], max_tokens=ANSWER)
+    batch.insert([[n] * (PROMPT - 100 * n) for n in range(count)])
+    in_use, kept = 0, 0
+    while responses := [r for both in batch.next() for r in both]:
+        in_use = max(in_use, batch.prompt_cache_nbytes)
+        for done in (r for r in responses if getattr(r, "prompt_cache", None)):
+            kept += sum(c.nbytes for c in done.prompt_cache)
+    print(f"{'batch of 3':22} {planned['cache_bytes']:>10} planned, {in_use:>10} real")
+    print(f"{'kept of it':22} {planned['prompt_cache_bytes']:>10} at most, {kept:>10} real")
+    if in_use != planned["cache_bytes"]:
+        wrong.append(f"batch of {count}: planned {planned['cache_bytes']}, real {in_use}")
+    if not 0 < kept <= planned["prompt_cache_bytes"]:
+        wrong.append(f"kept of a batch: at most {planned['prompt_cache_bytes']} planned, {kept} real")
+    return wrong
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shvplan", required=True)
@@ -106,6 +128,7 @@ def main():
             write_model(scratch / name, config, quant)
         document = plan(args.shvplan, scratch)
         real = measure(scratch)
+        batch_wrong = served(args.shvplan, scratch / "target")
     chat, draft, tuned, search = document["models"]
     total = lambda field: sum(m[field] for m in document["models"])
     caches = total("cache_bytes")
@@ -118,6 +141,7 @@ def main():
         "prompt_cache_bytes": chat["prompt_cache_bytes"],
     }
     wrong = [f"{name}: planned {bytes}, real {real[name]}" for name, bytes in planned.items() if real[name] != bytes]
+    wrong += batch_wrong
     for name, bytes in planned.items():
         print(f"{name:22} {bytes:>10} planned, {real[name]:>10} real")
     resident = total("weights_bytes") + total("adapter_bytes") + total("cache_bytes") + total("prompt_cache_bytes")
@@ -133,7 +157,7 @@ def main():
         wrong.append("the peak lies above its interval")
     if search["cache_bytes"]:
         wrong.append("an embedder keeps caches")
-    print(f"{len(planned) + 2} figures compared, {len(wrong)} differ")
+    print(f"{len(planned) + 4} figures compared, {len(wrong)} differ")
     for line in wrong:
         print(line)
     sys.exit(1 if wrong else 0)
