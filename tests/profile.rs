@@ -160,9 +160,9 @@ fn the_plan_stands_beside_what_was_measured() {
     std::fs::write(&config, text).unwrap();
     let json = place.path().join("p.json");
     // A process that holds what is planned for the weights, then a little more, then again as before.
-    let stand_in = "import time; time.sleep(0.6)\n\
-                    a = bytearray(b'x') * WEIGHTS; time.sleep(0.6)\n\
-                    b = bytearray(b'x') * (24 << 20); time.sleep(0.3); del b; time.sleep(0.6)";
+    let stand_in = "import time; time.sleep(1)\n\
+                    a = bytearray(b'x') * WEIGHTS; time.sleep(2)\n\
+                    b = bytearray(b'x') * (24 << 20); time.sleep(1.5); del b; time.sleep(2)";
     let weights = 4_u64 * (2 * 15104 * 1024 + 4 * 1024 * 1024 + 3 * 1024 * 1024 + 3 * 1024);
     let stand_in = stand_in.replace("WEIGHTS", &weights.to_string());
     let output = shvd(&["--quant", "fp32", "--context", "64", "--json"])
