@@ -5,6 +5,15 @@
 //! checked alone, by any thread. One step of all lanes is one chunk; the lanes are independent, which lets the compiler
 //! use whatever vector width the target has.
 
+#![allow(
+    unsafe_code,
+    reason = "a function for wider registers may be called only where the processor has them"
+)]
+#![allow(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the wider registers"
+)]
+
 /// Bytes in a cell: several make one thread's share even, one fits a first-level cache with room to spare.
 pub(super) const CELL_BYTES: usize = 64 * 1024;
 /// Interleaved sequences. Sixteen 64-bit lanes are eight vector registers at the narrowest width, enough to hide the
@@ -30,6 +39,7 @@ fn start(seed: u64, cell: u64) -> [u64; LANES] {
     state
 }
 
+#[inline(always)]
 fn step(state: &mut [u64; LANES]) {
     for word in state {
         *word ^= *word << 13;
@@ -38,6 +48,7 @@ fn step(state: &mut [u64; LANES]) {
     }
 }
 
+#[inline(always)]
 fn bytes_of(state: &[u64; LANES]) -> [u8; CHUNK_BYTES] {
     let mut bytes = [0; CHUNK_BYTES];
     for (word, out) in state.iter().zip(bytes.as_chunks_mut::<8>().0) {
@@ -46,8 +57,40 @@ fn bytes_of(state: &[u64; LANES]) -> [u8; CHUNK_BYTES] {
     bytes
 }
 
-/// Writes cell number `cell` of the pattern of `seed` to `memory`, at most [`CELL_BYTES`] long.
-pub(super) fn fill(memory: &mut [u8], seed: u64, cell: u64) {
+/// Declares a function twice: as it is, and for processors with AVX2, whose registers hold twice as many lanes. What is
+/// built for every x86-64 processor computes the pattern no faster than memory can be read.
+macro_rules! widened {
+    ($(#[$doc:meta])* $name:ident = $plain:ident, $wide:ident($($argument:ident: $kind:ty),*) $(-> $result:ty)?) => {
+        $(#[$doc])*
+        pub(super) fn $name($($argument: $kind),*) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor was just found to have AVX2, which is all that the function asks for.
+                return unsafe { $wide($($argument),*) };
+            }
+            $plain($($argument),*)
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2")]
+        fn $wide($($argument: $kind),*) $(-> $result)? {
+            $plain($($argument),*)
+        }
+    };
+}
+
+widened! {
+    /// Writes cell number `cell` of the pattern of `seed` to `memory`, at most [`CELL_BYTES`] long.
+    fill = fill_plain, fill_wide(memory: &mut [u8], seed: u64, cell: u64)
+}
+
+widened! {
+    /// Compares `memory` with cell number `cell` of the pattern of `seed`.
+    compare = compare_plain, compare_wide(memory: &[u8], seed: u64, cell: u64) -> Differences
+}
+
+#[inline(always)]
+fn fill_plain(memory: &mut [u8], seed: u64, cell: u64) {
     let mut state = start(seed, cell);
     let (chunks, tail) = memory.as_chunks_mut::<CHUNK_BYTES>();
     for chunk in chunks {
@@ -68,8 +111,8 @@ pub(super) struct Differences {
     pub(super) first: Option<u64>,
 }
 
-/// Compares `memory` with cell number `cell` of the pattern of `seed`.
-pub(super) fn compare(memory: &[u8], seed: u64, cell: u64) -> Differences {
+#[inline(always)]
+fn compare_plain(memory: &[u8], seed: u64, cell: u64) -> Differences {
     let mut state = start(seed, cell);
     let (chunks, tail) = memory.as_chunks::<CHUNK_BYTES>();
     let mut difference = [0_u64; LANES];
@@ -132,6 +175,20 @@ mod tests {
             memory[bit / 8] ^= 1 << (bit % 8);
         }
         assert_eq!(compare(&memory, 7, 3), Differences::default());
+    }
+
+    /// Data written by one processor may be checked on another, as when a worker moves between kinds of cores.
+    #[test]
+    fn both_widths_write_and_find_the_same() {
+        for length in [1, 7, 128, 300, CELL_BYTES] {
+            let mut plain = vec![0; length];
+            fill_plain(&mut plain, 9, 4);
+            assert_eq!(plain, cell(9, 4, length), "{length}");
+            plain[length / 2] ^= 8;
+            let found = compare(&plain, 9, 4);
+            assert_eq!(found, compare_plain(&plain, 9, 4), "{length}");
+            assert_eq!((found.count, found.first), (1, Some((length / 2) as u64)));
+        }
     }
 
     #[test]

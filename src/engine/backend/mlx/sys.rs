@@ -1,4 +1,4 @@
-//! The few calls of mlx-c that mlx-rs does not wrap. All unsafe code of the engine is in this file.
+//! The few calls of mlx-c that mlx-rs does not wrap. All unsafe code that MLX asks for is in this file.
 #![allow(unsafe_code, reason = "calls into mlx-c, each with its SAFETY note")]
 
 use std::ffi::{CStr, c_char};
