@@ -178,7 +178,7 @@ def board(uid, title, description, panels, *, every_instance=True, variables=())
     links = [
         {"type": "link", "title": name, "url": f"/d/{other}", "icon": "dashboard", "includeVars": True, "keepTime": True,
          "asDropdown": False, "targetBlank": False, "tags": [], "tooltip": ""}
-        for other, name in (("shv-fleet", "Fleet"), ("shv-machine", "Machine"), ("shv-models", "Models")) if other != uid
+        for other, name in (("shv-fleet", "Fleet"), ("shv-machine", "Machine"), ("shv-models", "Models"), ("shv-runs", "Runs")) if other != uid
     ]
     known = "shv_build_info"
     templating = [
@@ -330,13 +330,63 @@ def fleet():
     ])
 
 
+def runs():
+    by = "max by (job, instance) ({})"
+    reason = "max by (job, instance, reason) (shv_pressure_reason@)"
+    a_row = "max by (job, instance, row, backend) ({})"
+    fast = "shv_bench_baseline_seconds@ / shv_bench_seconds@"
+    wrong = steps(GREEN, (1, RED))
+    return board("shv-runs", "Pressure runs and benchmarks (shvd)", "What was written to memory and read again, and how fast kernels are beside the baseline.", [
+        row("Pressure runs"),
+        table("Last run", "The run that is under way, or else the last one, of the daemon or the command line.", [
+            ("Reason", "none", reason, [{"id": "custom.hidden", "value": True}]),
+            ("Target", "bytes", by.format("shv_pressure_target_bytes@"), []),
+            ("Touched", "bytes", by.format("shv_pressure_touched_bytes@"), []),
+            ("Verified", "bytes", by.format("shv_pressure_verified_bytes@"), []),
+            ("Mismatches", "none", by.format("shv_pressure_mismatches@"), cell(wrong)),
+            ("Fill", "Bps", by.format("shv_pressure_fill_bytes_per_second@"), []),
+            ("Verify", "Bps", by.format("shv_pressure_verify_bytes_per_second@"), []),
+            ("Lasted", "s", by.format("shv_pressure_duration_seconds@"), []),
+            ("Released in", "s", by.format("shv_pressure_release_seconds@"), cell(steps(GREEN, (2, ORANGE)))),
+            ("Memory back in", "s", by.format("shv_pressure_recovery_seconds@"), cell(steps(GREEN, (2, ORANGE)))),
+            ("Ended", "dateTimeAsIso", by.format("shv_pressure_last_timestamp_seconds@ * 1000"), []),
+        ], {"instance": "Machine", "reason": "Why it ended", "job": "Job"}, (24, 7), sort=("Ended", True)),
+        series("State", "Where the run is: starting, ramping, holding, releasing, ended.", "none", [("shv_pressure_state@ == 1", "{{state}}, {{instance}}")], steps_=True, high=1),
+        series("Mismatches", "What was not as written: bytes on the host, 32-bit words on MLX. Anything but zero is an alert.", "none", [("shv_pressure_mismatches@", "{{instance}}")], steps_=True, thresholds=wrong),
+        series("Memory held", "What the run is to hold, what it has written, and what its worker costs the machine, which is absent when nothing runs.", "bytes",
+               [("shv_pressure_target_bytes@", "target, {{instance}}"), ("shv_pressure_touched_bytes@", "touched, {{instance}}"), ("shv_pressure_footprint_bytes@", "worker, {{instance}}")],
+               styles={"target": line(GRAY, dash=True)}),
+        series("Verified", "Read again and compared, all passes of the run together.", "bytes", [("shv_pressure_verified_bytes@", "{{instance}}")]),
+        series("Rates", "While filling and while verifying.", "Bps",
+               [("shv_pressure_fill_bytes_per_second@", "fill, {{instance}}"), ("shv_pressure_verify_bytes_per_second@", "verify, {{instance}}")]),
+        series("Headroom meanwhile", "Bytes that may still be wired before the level is warning, which ends a run.", "bytes",
+               [('shv_memory_headroom_to_warning_bytes@{bound="expected"}', "{{instance}}")], low=None),
+        row("Benchmarks"),
+        table("Beside the baseline", "The latest result of each row, and how many times as fast as the baseline's M4 Pro with 48 GB it is.", [
+            ("Median", "s", a_row.format("shv_bench_seconds@"), []),
+            ("Low", "s", a_row.format("shv_bench_low_seconds@"), []),
+            ("High", "s", a_row.format("shv_bench_high_seconds@"), []),
+            ("Baseline", "s", a_row.format("shv_bench_baseline_seconds@"), []),
+            ("Times as fast", "none", a_row.format(fast), cell(steps(ORANGE, (1, GREEN))) + [{"id": "decimals", "value": 2}]),
+            ("Bytes a second", "Bps", a_row.format("shv_bench_bytes_per_second@"), []),
+            ("Operations a second", "short", a_row.format("shv_bench_flops_per_second@"), []),
+            ("Right", "none", a_row.format("shv_bench_check_passed@"), cell(steps(RED, (1, GREEN)), YES_NO)),
+            ("Above the limit", "none", a_row.format("shv_bench_above_limit@"), cell(wrong, {"0": ("no", GREEN), "1": ("yes", RED)})),
+        ], {"row": "Row", "backend": "Backend", "instance": "Machine", "job": "Job"}, (24, 12), sort=("Median", True)),
+        series("Times as fast as the baseline", "Over 1 is faster than the M4 Pro with 48 GB.", "none", [(fast, "{{row}}, {{instance}}")], steps_=True),
+        series("Time of each row", "One call, in the latest result.", "s", [("shv_bench_seconds@", "{{row}}, {{instance}}")], steps_=True),
+        stat("Running", "Whether a benchmark of the daemon is under way.", "none", [("shv_bench_running@", "{{instance}}")], (12, 4), names={"0": ("no", GRAY), "1": ("yes", GREEN)}),
+        stat("Measured", "When the latest result was measured.", "dateTimeAsIso", [("shv_bench_last_timestamp_seconds@ * 1000", "{{instance}}")], (12, 4)),
+    ])
+
+
 def main():
     check = sys.argv[1:] == ["--check"]
     if sys.argv[1:] and not check:
         sys.exit(__doc__)
     FOLDER.mkdir(parents=True, exist_ok=True)
     stale = []
-    for name, make in (("machine", machine), ("models", models), ("fleet", fleet)):
+    for name, make in (("machine", machine), ("models", models), ("fleet", fleet), ("runs", runs)):
         path, text = FOLDER / f"{name}.json", json.dumps(make(), indent=2, ensure_ascii=False) + "\n"
         if not check:
             path.write_text(text, encoding="utf-8")

@@ -27,6 +27,7 @@ wait_for() { # seconds, then a command
 daemon() {
     cat > "$work/$1.yaml" <<YAML
 listen: {address: 127.0.0.1:$2}
+state_directory: state
 source: $3
 sampling: {stale_after_ms: 600000}
 watch: [$4]
@@ -47,6 +48,9 @@ promtool test rules dashboards/prometheus/rules_test.yaml
 promtool check config dashboards/prometheus/prometheus.yml
 python3 scripts/check_deploy.py
 
+# Results for every daemon to show, and below a run that goes on.
+"$shvd" pressure --json --backend host --size 64MiB --block 4MiB --hold 0 --state-dir "$work/state" >/dev/null
+"$shvd" bench --json --backend host --only matmul-1000-fp32 --seconds 0.1 --state-dir "$work/state" >/dev/null
 daemon linux 19471 '{kind: auto}' '{label: server, name: prometheus}'
 python3 scripts/dashboards_answers.py dump machine/tests/data/vm_stat/tags-48gb.txt > "$work/dump.jsonl"
 daemon dump 19472 "{kind: replay, file: dump.jsonl}" ''
@@ -56,6 +60,9 @@ for system in mac:19472 linux:19471; do
 done
 daemon mac-replayed 19473 "{kind: replay, file: mac-replayed.jsonl}" '{label: server, name: mlx_lm.server}'
 daemon linux-replayed 19474 "{kind: replay, file: linux-replayed.jsonl}" '{label: server, name: mlx_lm.server}'
+
+curl -sf -X POST http://127.0.0.1:19471/api/v1/pressure >/dev/null -d \
+    '{"backend": "host", "target": {"bytes": 67108864}, "block_bytes": 4194304, "hold_seconds": 500}' || fail "no pressure run" "$work/linux.log"
 
 cp dashboards/prometheus/rules.yaml "$work/rules.yaml"
 cat > "$work/prometheus.yml" <<YAML

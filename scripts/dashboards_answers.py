@@ -20,6 +20,8 @@ LIVE, MAC, LINUX = "shvd-linux", "shvd-mac-replayed", "shvd-linux-replayed"
 # What a Linux machine may lack (a container has no sensors; a kernel can be built without stall accounting; a group can
 # be without limits): the replayed machine has it.
 MAY_LACK = {"shv_temperature_celsius", "shv_memory_stall_ratio", "shv_cgroup_usage_bytes", "shv_cgroup_high_bytes", "shv_cgroup_limit_bytes"}
+# What only a daemon with a run under way has: the live one.
+WHILE_RUNNING = {"shv_pressure_footprint_bytes"}
 # Lines of sysctl, which the recorded vm_stat text came without.
 SYSCTL = """vm.swapusage: total = 12800.00M  used = 11947.44M  free = 852.56M  (encrypted)
 kern.memorystatus_vm_pressure_level: 1
@@ -85,6 +87,8 @@ def jobs_with_data(expr, known):
     """The jobs that must have data, by the platforms of the metrics named; none for a mixture, which some job must have."""
     named = metrics(expr, known)
     on = {known[name] for name in named}
+    if named & WHILE_RUNNING:
+        return [LIVE]
     jobs = []
     if "Linux" not in on:
         jobs.append(MAC)
@@ -97,7 +101,7 @@ def jobs_with_data(expr, known):
 
 def ask(url):
     prometheus, known, faults = Prometheus(url), platforms(), []
-    panels = [(name, panel) for name in ("fleet", "machine", "models")
+    panels = [(name, panel) for name in ("fleet", "machine", "models", "runs")
               for panel in json.loads((ROOT / f"dashboards/grafana/{name}.json").read_text(encoding="utf-8"))["panels"] if panel["type"] != "row"]
     until = time.time() + 60
     while time.time() < until:

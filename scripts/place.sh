@@ -38,7 +38,7 @@ PY
 }
 # `daemon NAME PORT SOURCE`
 daemon() {
-    printf 'listen: {address: 127.0.0.1:%s}\nsource: %s\nreservations: {directory: state-%s}\n' "$2" "$3" "$1" > "$work/$1.yaml"
+    printf 'listen: {address: 127.0.0.1:%s}\nsource: %s\nstate_directory: state-%s\n' "$2" "$3" "$1" > "$work/$1.yaml"
     "$target/shvd" serve --config "$work/$1.yaml" 2> "$work/$1.log" &
     pids[$1]=$!
     wait_for 60 curl -sf "http://127.0.0.1:$2/healthz" || fail "daemon $1 does not answer" "$work/$1.log"

@@ -35,7 +35,7 @@ for second in range(1800):
     print(json.dumps({"taken_at_unix_seconds": 1.7e9 + second, "vm_stat": text}))
 PY
 for round in 1 2 3; do
-    printf 'listen: {address: 127.0.0.1:%s}\nsource: {kind: replay, file: mac.jsonl}\nreservations: {directory: state-%s}\n' \
+    printf 'listen: {address: 127.0.0.1:%s}\nsource: {kind: replay, file: mac.jsonl}\nstate_directory: state-%s\n' \
         "$port" "$round" > "$work/shvd.yaml"
     start
     launches=()

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use shvd::cli::{bench, manual, pressure, profile};
-use shvd::engine::pressure::Plan;
 use shvd::serve::{self, Settings};
 
 /// Mach VM statistics as Prometheus metrics, memory-pressure runs and benchmarks on MLX.
@@ -63,7 +62,7 @@ fn main() -> ExitCode {
         Command::Serve(SettingsFile { config }) => start(config),
         Command::CheckConfig(SettingsFile { config }) => check(config.as_deref()),
         Command::Bench(args) => bench::run_command(&args),
-        Command::Pressure(args) => pressure::run_command(&args, Plan::default()),
+        Command::Pressure(args) => pressure::run_command(&args),
         Command::Profile(args) => profile::run_command(&args),
         Command::Completions { shell } => manual::completions(Arguments::command(), shell),
         Command::Man { folder } => manual::pages(Arguments::command(), folder.as_deref()),

@@ -12,6 +12,7 @@ use shvplan::model::families;
 use shvplan::plan::Request;
 use shvplan::quant::{Dtype, Quant, Scheme};
 use shvplan::source::{catalog, json};
+use shvplan::timeline::Step;
 use shvplan::verdict::MARGIN_BYTES;
 
 use crate::config::PlanSetting;
@@ -75,6 +76,28 @@ impl Planned {
 /// # Errors
 /// What is wrong with it, naming the key below `plans`.
 pub fn work_out(setting: &PlanSetting, folder: &Path) -> Result<Planned, String> {
+    planned(setting, folder, |_, _| ()).map(|(planned, ())| planned)
+}
+
+/// The same with memory over time, phase by phase.
+///
+/// # Errors
+/// As [`work_out`].
+pub fn work_out_phases(
+    setting: &PlanSetting,
+    folder: &Path,
+) -> Result<(Planned, Vec<Step>), String> {
+    planned(setting, folder, |request, weights_bytes| {
+        request.timeline(weights_bytes)
+    })
+}
+
+/// The plan, and what `more` makes of the request and the weights' bytes.
+fn planned<T>(
+    setting: &PlanSetting,
+    folder: &Path,
+    more: impl FnOnce(&Request<'_>, u64) -> T,
+) -> Result<(Planned, T), String> {
     let about = |key: &str, why: String| format!("{} ({key}): {why}", setting.name);
     let (model_name, description) =
         described(&setting.model, folder).map_err(|why| about("model", why))?;
@@ -118,7 +141,7 @@ pub fn work_out(setting: &PlanSetting, folder: &Path) -> Result<Planned, String>
     };
     let plan = request.plan().map_err(|e| about("quant", e.to_string()))?;
     let peak = plan.footprint.peak.bytes;
-    Ok(Planned {
+    let planned = Planned {
         name: setting.name.clone(),
         model: model_name,
         quant: quant.to_string(),
@@ -129,7 +152,9 @@ pub fn work_out(setting: &PlanSetting, folder: &Path) -> Result<Planned, String>
         peak_low_bytes: peak.low,
         peak_high_bytes: peak.high,
         ceiling_bytes: plan.ceilings.iter().map(|c| c.bytes).min().unwrap_or(0),
-    })
+    };
+    let told = more(&request, planned.weights_bytes);
+    Ok((planned, told))
 }
 
 /// A model of the catalog, or the config.json of a path relative to the settings' folder.

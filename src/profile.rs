@@ -2,6 +2,7 @@
 
 mod chart;
 mod follow;
+mod phases;
 mod tree;
 
 use std::io;
@@ -13,6 +14,7 @@ use shv_machine::source::{Source, SourceError};
 
 pub use chart::{html, svg, terminal};
 pub use follow::{End, Followed, SourceOf, follow, native_source_of};
+pub use phases::{Beside, Expected, Phase};
 
 /// Names the form of the document.
 pub const SCHEMA: &str = "shvd.profile/v1";
@@ -45,6 +47,9 @@ pub struct Profile {
     pub cgroup_peak_bytes: Option<u64>,
     /// How many processes there were at most.
     pub processes_max: usize,
+    /// The plan of the model that it ran, beside it, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<Beside>,
     /// How it ended: an exit code, or 128 and the signal's number; absent when it still runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub exit_code: Option<i32>,
@@ -122,8 +127,16 @@ impl Profile {
             swapins: followed.swapins,
             cgroup_peak_bytes: followed.cgroup_peak_bytes,
             processes_max: followed.processes_max,
+            plan: None,
             exit_code: exit.map(exit_code),
         }
+    }
+
+    /// The same with the plan of the model beside it.
+    #[must_use]
+    pub fn beside(mut self, expected: Option<Expected>) -> Self {
+        self.plan = expected.map(|expected| Beside::of(expected, &self.samples));
+        self
     }
 
     /// The peak: what was seen, or what the kernel kept where that is more.

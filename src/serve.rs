@@ -16,11 +16,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{Config, ConfigError, LogFormat, LogLevel, SourceKind, WatchBy, WebConfig};
+use crate::engine::Runs;
 use crate::history::History;
 use crate::http::{self, Access, Gate, ReloadRequest, Shared};
 use crate::metrics::{Activity, Exposition};
 use crate::reservations::Reservations;
 use crate::sampler::{self, Order, Pace, Reading};
+
+/// How long a run may take to give its memory back when the daemon ends.
+const RUN_END_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Why the daemon did not come up, or went down.
 #[derive(Debug)]
@@ -142,7 +146,7 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
     let history = Arc::new(Mutex::new(History::default()));
     tokio::spawn(remember(readings.clone(), history.clone()));
 
-    let directory = config.reservations.directory.clone();
+    let directory = config.state_directory.clone();
     let reservations = tokio::task::spawn_blocking(move || Reservations::open(directory)).await;
     let reservations = Arc::new(reservations.map_err(|e| ServeError::Io(e.to_string()))?);
     tokio::spawn(follow(readings.clone(), reservations.clone()));
@@ -150,11 +154,13 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
     let activity = Arc::new(Activity::default());
     let (settings_in, settings_out) = watch::channel(Arc::new(config));
     let (gate_in, gate_out) = watch::channel(Arc::new(gate));
+    let runs = Arc::new(Runs::new(settings_out.borrow().state_directory.clone()));
     let exposition = Exposition::new(
         readings.clone(),
         settings_out.clone(),
         activity.clone(),
         reservations.clone(),
+        runs.clone(),
     );
     let exposition =
         exposition.map_err(|e| ServeError::Io(format!("the table of metrics: {e}")))?;
@@ -170,6 +176,7 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
         reservations,
         reload: reload.clone(),
         followers: Arc::new(AtomicUsize::new(0)),
+        runs: runs.clone(),
         ended: ended.clone(),
     });
     let reloader = Reloader {
@@ -184,6 +191,8 @@ async fn serve(file: Option<PathBuf>, settings: Settings) -> Result<(), ServeErr
     tokio::spawn(signals(reload, end)?);
     tracing::info!(%bound, "listening");
     http::serve(listener, shared, ended).await;
+    // Whatever is under way gives its memory back in order; where that hangs, the end of this process makes it.
+    let _ = tokio::task::spawn_blocking(move || runs.end(RUN_END_TIME_MAX)).await;
     tracing::info!("ended");
     Ok(())
 }
@@ -355,8 +364,8 @@ impl Reloader {
                 before.listen.address, config.listen.address
             ));
         }
-        if config.reservations.directory != before.reservations.directory {
-            return Err("reservations.directory: changing it needs a restart".to_owned());
+        if config.state_directory != before.state_directory {
+            return Err("state_directory: changing it needs a restart".to_owned());
         }
         let same_source = config.source == before.source
             && config.watch == before.watch

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-const BOARDS: &[&str] = &["fleet", "machine", "models"];
+const BOARDS: &[&str] = &["fleet", "machine", "models", "runs"];
 /// What aggregates, joins or calls in the expressions here, none of which is a metric.
 const WORDS: &[&str] = &[
     "and",
@@ -27,6 +27,7 @@ const WORDS: &[&str] = &[
 ];
 /// Units of Grafana that the boards use.
 const UNITS: &[&str] = &[
+    "Bps",
     "bytes",
     "celsius",
     "cps",
@@ -35,6 +36,7 @@ const UNITS: &[&str] = &[
     "percentunit",
     "reqps",
     "s",
+    "short",
 ];
 
 fn root() -> &'static Path {

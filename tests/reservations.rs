@@ -60,7 +60,7 @@ impl Daemon {
         let config = folder.join("config.yaml");
         let text = format!(
             "listen: {{address: 127.0.0.1:0}}\nsource: {{kind: replay, file: mac.jsonl}}\n\
-             sampling: {{{sampling}}}\nreservations: {{directory: state{reservations}}}\n"
+             sampling: {{{sampling}}}\nstate_directory: state\nreservations: {{{reservations}}}\n"
         );
         std::fs::write(&config, text).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_shvd"))
@@ -341,7 +341,7 @@ fn a_gate_without_a_fresh_reading_stays_shut() {
 fn reservations_end_by_time_and_by_request() {
     let folder = tempfile::tempdir().unwrap();
     recording(folder.path(), 20 * GIB);
-    let daemon = Daemon::start(folder.path(), ", count_max: 2");
+    let daemon = Daemon::start(folder.path(), "count_max: 2");
     let takeable = daemon.takeable_bytes();
     let (status, one) = daemon.reserve(takeable, 1);
     assert_eq!((status, &one["remaining_bytes"]), (201, &json!(takeable)));

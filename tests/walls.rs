@@ -233,6 +233,25 @@ fn the_planner_knows_the_machine_only_in_its_command_line() {
     }
 }
 
+/// The engine stands on the machine's samples; nothing of how it is asked or shown.
+#[test]
+fn the_engine_knows_neither_http_nor_metrics() {
+    for (file, code) in sources("src/engine") {
+        for used in named_after(&code, "crate::") {
+            assert_eq!(
+                used, "engine",
+                "{file}: the engine must not use crate::{used}"
+            );
+        }
+        for name in ["warp", "hyper", "tokio", "prometheus", "shvplan"] {
+            assert!(
+                !code.contains(&format!("{name}::")),
+                "{file}: the engine must not use {name}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_scan_itself_finds_what_it_looks_for() {
     let code = "use crate::{a::B, c::{D, E}, f};\nlet x = crate::g::h();\nuse std::fs;";

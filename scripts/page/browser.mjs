@@ -8,8 +8,6 @@ import { join } from "node:path";
 const packages = createRequire(join(process.env.PAGE_PACKAGES, "package.json"));
 const { chromium } = packages("playwright-core");
 const AXE = readFileSync(packages.resolve("axe-core/axe.min.js"), "utf8");
-// Parts that a daemon may do without; the page asks for them and does not show them.
-const OPTIONAL = /status of 404 .*\/api\/v1\/(reservations|pressure|bench)$/;
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
 export const PHONE = { width: 390, height: 844 };
@@ -27,10 +25,7 @@ export const open = async (browser, url, { context = {}, prepare = async () => {
   const page = await own.newPage();
   const { origin, protocol } = new URL(url);
   page.faults = [];
-  page.on("console", (message) => {
-    const text = `console: ${message.text()} ${message.location().url}`;
-    if (["error", "warning"].includes(message.type()) && !OPTIONAL.test(text)) page.faults.push(text);
-  });
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && page.faults.push(`console: ${message.text()} ${message.location().url}`));
   page.on("pageerror", (error) => page.faults.push(`script: ${error.message}`));
   page.on("request", (request) => {
     const there = new URL(request.url());

@@ -40,7 +40,10 @@ export class Daemon {
   }
 
   async start() {
-    const child = spawn(process.env.SHVD, ["serve", "--config", this.config], { stdio: ["ignore", "ignore", "pipe"] });
+    const child = spawn(process.env.SHVD, ["serve", "--config", this.config], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, SHVD_STATE_DIR: join(folder, String(this.port)) },
+    });
     let log = "";
     child.stderr.on("data", (data) => { log = (log + data).slice(-4000); });
     running.add(child);

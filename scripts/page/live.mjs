@@ -27,7 +27,7 @@ export const live = async (browser, expect) => {
   expect("a strict policy", policy.includes("default-src 'none'") && policy.includes("script-src 'self'") && !policy.includes("unsafe"), policy);
 
   const first = await shownAt(page);
-  await until("a second reading", async () => (await shownAt(page)) !== first, 5);
+  await until("a second reading", async () => (await shownAt(page)) !== first);
   expect("the sentence says how far it is", /to warning|to critical|critical/.test(await text(page, "sentence")), await text(page, "sentence"));
   const { sample } = await daemon.get("/api/v1/memory");
   const total = `of ${(sample.memory.total_bytes / 2 ** 30).toFixed(1)} GiB`;
@@ -35,6 +35,10 @@ export const live = async (browser, expect) => {
   await until("the plans", async () => /large/.test(await text(page, "plans")));
   expect("a plan that cannot fit is said not to", /llama-3\.1-405b[^]*no/.test(await text(page, "plans")), await text(page, "plans"));
   expect("the watched process is there", (await text(page, "processes")).includes(`${process.pid}`), await text(page, "processes"));
+  const reserved = await fetch(`${daemon.url}api/v1/reservations`, { method: "POST", body: JSON.stringify({ model: "tiny", bytes: 64 << 20, ttl_seconds: 600 }) });
+  expect("something is reserved", reserved.status === 201, await reserved.text());
+  await until("the reservation", async () => /tiny.*64 MiB.*in 10 min/.test(await text(page, "reservations")));
+  await runs(daemon, page, expect);
   const layers = await page.locator("#chart polygon").count();
   expect("the chart is drawn", layers >= 3, `${layers} layers`);
 
@@ -51,7 +55,7 @@ export const live = async (browser, expect) => {
   // The daemon goes and comes back: the page says so, and keeps what it saw.
   const begun = (await page.locator("#chart-table tbody th").first().textContent()).trim();
   await daemon.stop();
-  await until("the page says that the connection is lost", async () => !(await isLive(page)), 10);
+  await until("the page says that the connection is lost", async () => !(await isLive(page)));
   expect("it says that the reading is old", /no fresh reading/i.test(await text(page, "connection-text")), await text(page, "connection-text"));
   await daemon.start();
   await until("the page is live again", () => isLive(page), 20);
@@ -70,7 +74,35 @@ export const live = async (browser, expect) => {
   console.log(`page: the daemon holds ${resident.toFixed(1)} MB after 21 looks at the page`);
   expect("the daemon stays small", resident <= RESIDENT_MB_MAX, `${resident.toFixed(1)} MB`);
   await daemon.stop();
+  await sparse(browser, expect);
   await withUsers(browser, expect);
+};
+
+// A pressure run and a benchmark, started over HTTP, show with what came of them.
+const runs = async (daemon, page, expect) => {
+  const post = async (name, body) => {
+    const response = await fetch(`${daemon.url}api/v1/${name}`, { method: "POST", body: JSON.stringify(body) });
+    expect(`${name} is started`, response.status === 202, await response.text());
+  };
+  expect("what never ran is not shown", (await page.locator("#pressure-section").isHidden()) && (await page.locator("#bench-section").isHidden()));
+  await post("pressure", { backend: "host", target: { bytes: 128 << 20 }, block_bytes: 16 << 20, hold_seconds: 0 });
+  await until("the pressure run", async () => /Completed.*128 MiB of 128 MiB.*every byte as written/.test(await text(page, "pressure")), 30);
+  await post("bench", { backend: "host", only: ["matmul-1000-fp32"], seconds: 0.2 });
+  await until("the benchmark", async () => /matmul-1000-fp32.*ms.*FLOP\/s/.test(await text(page, "bench")), 60);
+};
+
+// Readings that lack most of what the page shows: it says so and goes on.
+const sparse = async (browser, expect) => {
+  for (const name of ["seven-lines", "old-4096", "plain-8gb-swapped"]) {
+    const recording = new URL(`../../machine/tests/data/vm_stat/${name}.txt`, import.meta.url).pathname;
+    const daemon = await new Daemon(19716, `source: {kind: replay, file: ${recording}}\nsampling: {stale_after_ms: 600000}\n`).start();
+    const page = await open(browser, daemon.url);
+    await until(`the reading of ${name}`, async () => !/Waiting/.test(await text(page, "sentence")));
+    expect(`${name}: no figure is made up`, !/NaN|undefined|null|Infinity/.test(await page.locator("body").innerText()), await page.locator("body").innerText());
+    expect(`${name}: nothing went wrong`, page.faults.length === 0, page.faults.join("; "));
+    await page.context().close();
+    await daemon.stop();
+  }
 };
 
 const withUsers = async (browser, expect) => {

@@ -15,10 +15,12 @@ use crate::engine::backend::{BackendKind, kernels};
 use crate::engine::bench::advice::advice;
 use crate::engine::bench::compare::compare;
 use crate::engine::bench::measure::Effort;
-use crate::engine::bench::result::BenchResult;
-use crate::engine::bench::suite::{Case, suite};
+use crate::engine::bench::result::{BenchResult, HISTORY};
+use crate::engine::bench::service::{PROGRESS, Request};
+use crate::engine::bench::suite::Case;
 use crate::engine::bench::{BUDGET, Options, run};
-use crate::engine::state::StateDir;
+use crate::engine::pressure::LOCK;
+use crate::engine::state::{StateDir, StateError};
 
 /// The largest result file that is read: a run has some hundred rows of a few hundred bytes.
 const RESULT_BYTES_MAX: u64 = 4 << 20;
@@ -27,7 +29,7 @@ const WIDTH_MAX: f64 = 0.01;
 
 /// Measure kernels: the baseline's table, and the shapes that language models have.
 ///
-/// Exit codes: 0 done · 1 a result was wrong, or a regression · 2 bad usage or input
+/// Exit codes: 0 done · 1 a result was wrong, or a regression · 2 bad usage or input · 3 another run is under way
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Only rows whose name contains this; may be given several times
@@ -57,6 +59,9 @@ pub struct BenchArgs {
     /// Print the result as JSON and nothing else
     #[arg(long)]
     json: bool,
+    /// Tell of each row on standard error, for a program that waits
+    #[arg(long, hide = true)]
+    progress: bool,
     /// List the rows and end
     #[arg(long)]
     list: bool,
@@ -81,7 +86,8 @@ pub fn run_command(args: &BenchArgs) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("shvd bench: {error:#}");
-            ExitCode::from(2)
+            let busy = matches!(error.downcast_ref(), Some(StateError::Busy { .. }));
+            ExitCode::from(if busy { 3 } else { 2 })
         }
     }
 }
@@ -97,6 +103,9 @@ fn bench(args: &BenchArgs) -> Result<bool> {
     }
     // Before anything is measured: a file that cannot be read should not cost minutes.
     let earlier = args.compare.as_deref().map(read).transpose()?;
+    let state = StateDir::open(args.state_dir.as_deref())?;
+    // A pressure run and a benchmark would each spoil what the other finds.
+    let _lock = state.lock(LOCK)?;
     let kind = args.backend.unwrap_or(BackendKind::built_in());
     let mut backend = kernels(kind)?;
     let effort = Effort {
@@ -132,8 +141,11 @@ fn bench(args: &BenchArgs) -> Result<bool> {
         if !args.json {
             println!("{}", table::row(row));
         }
+        if args.progress {
+            eprintln!("{PROGRESS}{}", row.name);
+        }
     })?;
-    keep(args, &result, now)?;
+    keep(args, &state, &result, now)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&result)?);
     }
@@ -158,14 +170,7 @@ fn bench(args: &BenchArgs) -> Result<bool> {
 }
 
 fn chosen(args: &BenchArgs) -> Result<Vec<Case>> {
-    let wanted = |case: &Case| {
-        args.only.is_empty()
-            || args
-                .only
-                .iter()
-                .any(|text| case.name.contains(text.as_str()))
-    };
-    let cases: Vec<Case> = suite().into_iter().filter(wanted).collect();
+    let cases: Vec<Case> = Request::chosen(&args.only).collect();
     if cases.is_empty() {
         bail!(
             "--only {:?} matches no row; --list prints their names",
@@ -190,7 +195,7 @@ fn read(path: &Path) -> Result<BenchResult> {
 }
 
 /// Adds the result to the machine's history, and writes the calibration where one was asked for.
-fn keep(args: &BenchArgs, result: &BenchResult, now: Duration) -> Result<()> {
+fn keep(args: &BenchArgs, state: &StateDir, result: &BenchResult, now: Duration) -> Result<()> {
     if let Some(path) = &args.calibration {
         let mut text = serde_json::to_string_pretty(&result.calibration())?;
         text.push('\n');
@@ -204,9 +209,8 @@ fn keep(args: &BenchArgs, result: &BenchResult, now: Duration) -> Result<()> {
         }
     };
     let machine: String = result.machine_name.chars().map(name).collect();
-    let state = StateDir::open(args.state_dir.as_deref())?;
     let path = state.write_json(
-        &format!("bench-{machine}-{:012}.json", now.as_secs()),
+        &format!("{HISTORY}{machine}-{:012}.json", now.as_secs()),
         result,
     )?;
     if !args.json {

@@ -1,21 +1,20 @@
 //! `shvd pressure`: arguments, exit codes, and the report.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use shv_machine::processes::{Selector, Watch};
 use shv_machine::sample::PressureLevel;
-use shv_machine::source::native;
 use shvplan::units::{human, parse_size};
 
 use super::progress::Progress;
 use super::signals::on_interrupt;
+use crate::config::{Config, ConfigError};
 use crate::engine::backend::BackendKind;
 use crate::engine::pressure::{
-    Finished, Handle, Level, MakeSource, Needs, Outcome, Plan, PlantedFault, ReasonCode, Target,
-    WorkerCommand, run, worker,
+    Finished, Handle, Level, Needs, Outcome, Plan, PlantedFault, ReasonCode, Target, WorkerCommand,
+    native_source, run, worker,
 };
 use crate::engine::state::{StateDir, StateError};
 
@@ -25,6 +24,9 @@ use crate::engine::state::{StateDir, StateError};
 /// 3 refused, or another run is under way · 4 cut short · 5 done, but the result could not be kept
 #[derive(Debug, Args)]
 pub struct PressureArgs {
+    /// Settings: their plan (`pressure`) is what the other arguments change
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// How much to hold, such as 8GB (default: 20 blocks of 100,000,000 bytes)
     #[arg(long, value_name = "SIZE", value_parser = parse_size, group = "target")]
     size: Option<u64>,
@@ -117,6 +119,12 @@ fn parse_fault(text: &str) -> Result<PlantedFault, String> {
 }
 
 impl PressureArgs {
+    fn settings(&self) -> Result<Config, ConfigError> {
+        self.config
+            .as_deref()
+            .map_or_else(|| Ok(Config::default()), Config::load)
+    }
+
     /// `plan` with what was typed over it.
     fn over(&self, mut plan: Plan) -> Plan {
         let set = |place: &mut u64, typed: Option<u64>| *place = typed.unwrap_or(*place);
@@ -137,46 +145,37 @@ impl PressureArgs {
     }
 }
 
-/// Readings of this machine, with the worker among the watched processes.
-#[must_use]
-pub fn native_source() -> MakeSource {
-    Box::new(|pid| {
-        native(vec![Watch {
-            label: "pressure".to_owned(),
-            selector: Selector::Pid(pid),
-        }])
-    })
-}
-
 /// Runs the worker.
 #[must_use]
 pub fn run_worker(args: &WorkerArgs) -> ExitCode {
     worker::run(args.backend)
 }
 
-/// Runs the command; `plan` is the configured one, which the arguments change.
+/// Runs the command.
 #[must_use]
-pub fn run_command(args: &PressureArgs, plan: Plan) -> ExitCode {
-    let plan = args.over(plan);
-    if let Err(error) = plan.check() {
+pub fn run_command(args: &PressureArgs) -> ExitCode {
+    let refused = |error: &dyn std::fmt::Display, code| {
         eprintln!("shvd pressure: {error}");
-        return ExitCode::from(2);
+        ExitCode::from(code)
+    };
+    let settings = match args.settings() {
+        Ok(settings) => settings,
+        Err(error) => return refused(&error, 2),
+    };
+    let plan = args.over(settings.pressure);
+    if let Err(error) = plan.check() {
+        return refused(&error, 2);
     }
-    match start(args, &plan) {
+    let place = args.state_dir.clone().or(settings.state_directory);
+    match start(args, &plan, place.as_deref()) {
         Ok(finished) => report(args, &finished),
-        Err(error) => {
-            eprintln!("shvd pressure: {error}");
-            ExitCode::from(if matches!(error, StateError::Busy { .. }) {
-                3
-            } else {
-                2
-            })
-        }
+        Err(error @ StateError::Busy { .. }) => refused(&error, 3),
+        Err(error) => refused(&error, 2),
     }
 }
 
-fn start(args: &PressureArgs, plan: &Plan) -> Result<Finished, StateError> {
-    let state = StateDir::open(args.state_dir.as_deref())?;
+fn start(args: &PressureArgs, plan: &Plan, place: Option<&Path>) -> Result<Finished, StateError> {
+    let state = StateDir::open(place)?;
     let worker = WorkerCommand::own().map_err(|error| StateError::Io {
         what: "find",
         path: PathBuf::from("shvd itself"),

@@ -1,6 +1,7 @@
 //! Whole numbers that carry the range they were accepted in.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
@@ -37,6 +38,18 @@ impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
     #[must_use]
     pub const fn milliseconds(self) -> Duration {
         Duration::from_millis(self.0)
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> FromStr for Bounded<MIN, MAX> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.parse().ok();
+        let within = number.filter(|number| (MIN..=MAX).contains(number));
+        within
+            .map(Self)
+            .ok_or_else(|| format!("accepted: a whole number from {MIN} to {MAX}"))
     }
 }
 

@@ -23,7 +23,7 @@ impl Config {
         for path in [
             &mut config.listen.web_config,
             &mut config.source.file,
-            &mut config.reservations.directory,
+            &mut config.state_directory,
         ] {
             *path = path.take().map(|path| folder.join(path));
         }
@@ -41,6 +41,10 @@ impl Config {
     /// As [`Config::load`].
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let config: Self = parse_yaml(file, text)?;
+        if let Err(error) = config.pressure.check() {
+            let key = format!("pressure.{}", error.field);
+            return Err(ConfigError::of_key(file, text, &key, &error.why()));
+        }
         match config.problem() {
             Some((key, problem)) => Err(ConfigError::of_key(file, text, key, &problem)),
             None => Ok(config),

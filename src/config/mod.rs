@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::engine::pressure::Plan;
 use crate::plans::Planned;
 
 pub use bounded::Bounded;
@@ -43,6 +44,10 @@ pub struct Config {
     pub planned: Vec<Planned>,
     /// Memory promised to launches.
     pub reservations: Reservations,
+    /// What a pressure run does where its caller asks for nothing else.
+    pub pressure: Plan,
+    /// Where results of runs and reservations are kept; the platform's place for such files when absent.
+    pub state_directory: Option<PathBuf>,
     /// Optional sets of metrics.
     pub collectors: Collectors,
     /// What is logged, and how.
@@ -230,6 +235,20 @@ pub struct PlanSetting {
 }
 
 impl PlanSetting {
+    /// `model` with the defaults of everything else.
+    #[must_use]
+    pub fn of(name: &str, model: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            model,
+            quant: None,
+            context: Self::context(),
+            concurrency: Self::concurrency(),
+            machine: None,
+            watch: None,
+        }
+    }
+
     fn context() -> Bounded<1, 1_073_741_824> {
         Bounded::new(4096)
     }
@@ -243,8 +262,6 @@ impl PlanSetting {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reservations {
-    /// Where they are kept over a restart; the platform's place for state when left out.
-    pub directory: Option<PathBuf>,
     /// How many may live at a time.
     pub count_max: Bounded<0, 4_096>,
     /// The longest time that one may be asked for.
@@ -254,7 +271,6 @@ pub struct Reservations {
 impl Default for Reservations {
     fn default() -> Self {
         Self {
-            directory: None,
             count_max: Bounded::new(128),
             ttl_max_s: Bounded::new(86_400),
         }

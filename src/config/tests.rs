@@ -39,6 +39,16 @@ fn the_file_at_the_top_spells_out_every_default() {
         };
         let known = message.matches('`').count() / 2 - 1;
         assert_eq!(settings.len(), known, "{section}: {message}");
+        for (inner, settings) in settings.iter().filter(|(_, value)| value.is_mapping()) {
+            let inner = inner.as_str().unwrap();
+            // Of a target one of three is written.
+            if inner != "target" {
+                let message = refusal(&format!("{section}: {{{inner}: {{unknown_key: 1}}}}"));
+                let known = message.matches('`').count() / 2 - 1;
+                let written = settings.as_mapping().unwrap().len();
+                assert_eq!(written, known, "{section}.{inner}: {message}");
+            }
+        }
     }
     let sections = refusal("unknown_key: 1").matches('`').count() / 2 - 1;
     assert_eq!(value.as_mapping().unwrap().len(), sections);
@@ -94,6 +104,22 @@ fn refusals_name_file_line_key_and_what_is_accepted() {
         (
             "listen: {allowed_origins: ['mac']}",
             "c.yaml: listen.allowed_origins: \"mac\" is not an origin",
+        ),
+        (
+            "pressure:\n  deadline_seconds: 0\n",
+            "c.yaml:2:3: pressure.deadline_seconds: 0 is not accepted; accepted: 1 to 86400",
+        ),
+        (
+            "pressure:\n  limits:\n    sampler_stall_ms: 1\n",
+            "c.yaml:3:5: pressure.limits.sampler_stall_ms: 1 is not accepted; accepted: 200 to 600000",
+        ),
+        (
+            "pressure:\n  target: {until_level: critical}\n",
+            "c.yaml:2:3: pressure.target: until level critical is not accepted",
+        ),
+        (
+            "pressure: {backend: cuda}",
+            "c.yaml:1:21: pressure.backend: unknown variant `cuda`, expected one of `auto`, `host`, `mlx`",
         ),
         (
             "watch: [{name: a, pid: 1}]",
@@ -161,12 +187,13 @@ fn paths_are_taken_from_the_folder_of_the_file() {
     let file = folder.path().join("c.yaml");
     std::fs::write(
         &file,
-        "source: {kind: replay, file: r.jsonl}\nlisten: {web_config: /etc/w.yml}\n",
+        "source: {kind: replay, file: r.jsonl}\nlisten: {web_config: /etc/w.yml}\nstate_directory: kept\n",
     )
     .unwrap();
     let config = Config::load(&file).unwrap();
     assert_eq!(config.source.file.unwrap(), folder.path().join("r.jsonl"));
     assert_eq!(config.listen.web_config.unwrap(), Path::new("/etc/w.yml"));
+    assert_eq!(config.state_directory.unwrap(), folder.path().join("kept"));
 }
 
 #[test]

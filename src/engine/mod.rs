@@ -5,5 +5,9 @@
 
 pub mod backend;
 pub mod bench;
+mod kept;
 pub mod pressure;
+mod runs;
 pub mod state;
+
+pub use runs::Runs;

@@ -18,7 +18,9 @@ pub struct StateDir {
 #[non_exhaustive]
 pub enum StateError {
     /// Neither a directory was given nor is there a home.
-    #[error("no place for results: set --state-dir, SHVD_STATE_DIR or HOME")]
+    #[error(
+        "no place for results: set --state-dir, state_directory in the settings, SHVD_STATE_DIR or HOME"
+    )]
     NoPlace,
     /// A file or directory could not be used.
     #[error("cannot {what} {}: {error}", path.display())]
@@ -61,12 +63,21 @@ impl StateDir {
     /// # Errors
     /// [`StateError`] when there is no place or it cannot be created.
     pub fn open(given: Option<&Path>) -> Result<Self, StateError> {
-        let path = Self::place(given).ok_or(StateError::NoPlace)?;
-        fs::create_dir_all(&path).map_err(|error| StateError::Io {
+        let state = Self::at(given)?;
+        fs::create_dir_all(&state.path).map_err(|error| StateError::Io {
             what: "create",
-            path: path.clone(),
+            path: state.path.clone(),
             error,
         })?;
+        Ok(state)
+    }
+
+    /// The same place, whether or not there is anything yet.
+    ///
+    /// # Errors
+    /// [`StateError::NoPlace`].
+    pub fn at(given: Option<&Path>) -> Result<Self, StateError> {
+        let path = Self::place(given).ok_or(StateError::NoPlace)?;
         Ok(Self { path })
     }
 

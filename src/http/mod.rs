@@ -14,15 +14,19 @@
 //! | `POST /api/v1/gate` | may it be started now; optionally reserved |
 //! | `GET`, `POST`, `DELETE /api/v1/reservations[/ID]` | what is promised to launches |
 //! | `GET /api/v1/processes` | the largest processes |
+//! | `POST\|GET\|DELETE /api/v1/pressure` | start, look at, stop a pressure run |
+//! | `POST\|GET /api/v1/bench` | start, look at a benchmark |
 //! | `POST /-/reload` | read the settings again |
 
 mod accept;
 mod access;
+mod bench;
 mod catalog;
 mod gate;
 mod page;
 mod plan;
 mod plans;
+mod pressure;
 mod processes;
 mod question;
 mod reservations;
@@ -40,6 +44,7 @@ pub use access::Access;
 pub use tls::acceptor;
 
 use crate::config::Config;
+use crate::engine::Runs;
 use crate::history::History;
 use crate::metrics::{Activity, Exposition};
 use crate::reservations::Reservations;
@@ -68,6 +73,8 @@ pub struct Shared {
     pub reload: mpsc::Sender<ReloadRequest>,
     /// Followers of the events.
     pub followers: Arc<AtomicUsize>,
+    /// Pressure runs and benchmarks.
+    pub runs: Arc<Runs>,
     /// Turns true when the daemon is to end.
     pub ended: watch::Receiver<bool>,
 }

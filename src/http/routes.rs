@@ -17,7 +17,7 @@ use warp::reply::Response;
 use warp::{Filter as _, Reply as _};
 
 use super::accept::said;
-use super::{Shared, catalog, gate, page, plan, plans, processes, reservations};
+use super::{Shared, bench, catalog, gate, page, plan, plans, pressure, processes, reservations};
 use crate::history::Stretch;
 use crate::metrics::CONTENT_TYPE;
 use crate::sampler::Reading;
@@ -83,6 +83,10 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
         .unify()
         .or(reload)
         .unify()
+        .or(pressure::routes(shared))
+        .unify()
+        .or(bench::routes(shared))
+        .unify()
         .or(get)
         .unify()
         .or(warp::any().map(other))
@@ -125,7 +129,7 @@ fn other() -> Response {
     wrong_method("GET")
 }
 
-fn wrong_method(allowed: &'static str) -> Response {
+pub(super) fn wrong_method(allowed: &'static str) -> Response {
     let mut response = text(
         StatusCode::METHOD_NOT_ALLOWED,
         "this method is not accepted here\n",

@@ -15,6 +15,7 @@ pub use activity::{Activity, Dropped};
 pub use doc::markdown;
 
 use crate::config::Config;
+use crate::engine::Runs;
 use crate::reservations::Reservations;
 use crate::sampler::Reading;
 
@@ -36,6 +37,7 @@ impl Exposition {
         settings: watch::Receiver<Arc<Config>>,
         activity: Arc<Activity>,
         reservations: Arc<Reservations>,
+        runs: Arc<Runs>,
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let inputs = collect::Inputs {
@@ -43,6 +45,7 @@ impl Exposition {
             settings,
             activity,
             reservations,
+            runs,
         };
         registry.register(Box::new(collect::Everything::new(inputs)?))?;
         Ok(Self { registry })

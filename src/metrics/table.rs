@@ -179,6 +179,34 @@ table! {
         THERMAL_LEVEL Gauge Mac "shv_thermal_level" [] "How far the system slows down for heat: 0 nominal, 1 moderate, 2 heavy, 3 trapping, 4 sleeping."
         TEMPERATURE Gauge Both "shv_temperature_celsius" ["sensor"] "Temperature of a sensor."
     }
+    PRESSURE_RUN "Pressure runs (docs/pressure.md)" {
+        RUN_STATE Gauge Both "shv_pressure_state" ["state"] "1 for the state that the pressure run is in, 0 for the others. After a restart, or a run of the command line, that of the last result: ended."
+        RUN_REASON Gauge Both "shv_pressure_reason" ["reason"] "1, with why the last run ended in its label."
+        RUN_TARGET Gauge Both "shv_pressure_target_bytes" [] "What the run is to hold."
+        RUN_TOUCHED Gauge Both "shv_pressure_touched_bytes" [] "What it has taken and written; stays when it is over."
+        RUN_VERIFIED Gauge Both "shv_pressure_verified_bytes" [] "What it has read again and compared, all passes together."
+        RUN_MISMATCHES Gauge Both "shv_pressure_mismatches" [] "Bytes (host) or 32-bit words (MLX) that were not what had been written."
+        RUN_FILL Gauge Both "shv_pressure_fill_bytes_per_second" [] "Rate while filling."
+        RUN_VERIFY Gauge Both "shv_pressure_verify_bytes_per_second" [] "Rate while verifying."
+        RUN_FOOTPRINT Gauge Both "shv_pressure_footprint_bytes" [] "What the run's worker costs the machine now; absent when nothing runs."
+        RUN_SECONDS Gauge Both "shv_pressure_duration_seconds" [] "Since the run's start; from start to end once it is over."
+        RUN_TIME Gauge Both "shv_pressure_last_timestamp_seconds" [] "When the last run ended, since 1970-01-01 UTC."
+        RUN_GONE Gauge Both "shv_pressure_release_seconds" [] "From the decision to end the last run to the end of its worker."
+        RUN_BACK Gauge Both "shv_pressure_recovery_seconds" [] "From there until the machine had its memory back."
+    }
+    BENCH "Benchmarks (docs/bench.md)" {
+        BENCH_RUNNING Gauge Both "shv_bench_running" [] "1 while a benchmark of this daemon is under way, else 0."
+        BENCH_TIME Gauge Both "shv_bench_last_timestamp_seconds" [] "When the latest result was measured, since 1970-01-01 UTC."
+        BENCH_SECONDS Gauge Both "shv_bench_seconds" ["row" "backend"] "Time of one call in the latest result: the median."
+        BENCH_LOW Gauge Both "shv_bench_low_seconds" ["row" "backend"] "Lower end of the median's 95 % interval."
+        BENCH_HIGH Gauge Both "shv_bench_high_seconds" ["row" "backend"] "Upper end of it."
+        BENCH_BASELINE Gauge Both "shv_bench_baseline_seconds" ["row" "backend"] "What the baseline document has for the M4 Pro with 48 GB."
+        BENCH_FLOOR Gauge Both "shv_bench_floor_seconds" ["row" "backend"] "The least time that the machine's published limits allow."
+        BENCH_BYTES Gauge Both "shv_bench_bytes_per_second" ["row" "backend"] "Bytes counted from the shapes, over the median."
+        BENCH_FLOPS Gauge Both "shv_bench_flops_per_second" ["row" "backend"] "Operations counted from the shapes, over the median; products only."
+        BENCH_RIGHT Gauge Both "shv_bench_check_passed" ["row" "backend"] "1 when the result agreed with 64-bit arithmetic, else 0."
+        BENCH_ABOVE Gauge Both "shv_bench_above_limit" ["row" "backend"] "1 when the rate is above what the machine can do, which is a measuring error, else 0."
+    }
     DAEMON "The daemon itself" {
         BUILD_INFO Gauge Both "shv_build_info" ["version" "os" "arch"] "1, with the build in its labels."
         OWN_FOOTPRINT Gauge Both "shv_own_footprint_bytes" [] "What the daemon costs the machine: phys_footprint; Pss plus SwapPss."

@@ -67,7 +67,11 @@ pub fn terminal(profile: &Profile, width: usize, height: usize) -> String {
 /// The chart as an SVG document: the samples as they are, the peak marked.
 #[must_use]
 pub fn svg(profile: &Profile) -> String {
-    let top = profile.peak.bytes.max(1) as f64 * 1.05;
+    let planned = profile.plan.as_ref().map(|plan| {
+        let own = plan.before_bytes.unwrap_or(0);
+        (plan.expected.peak_bytes + own) as f64
+    });
+    let top = (profile.peak.bytes.max(1) as f64).max(planned.unwrap_or(0.0)) * 1.05;
     let x = |seconds: f64| LEFT + seconds / profile.seconds.max(1e-9) * (SVG_WIDTH - LEFT - 10.0);
     let y = |bytes: f64| SVG_HEIGHT - BOTTOM - bytes / top * (SVG_HEIGHT - BOTTOM - TOP);
     let mut points = String::new();
@@ -100,6 +104,17 @@ pub fn svg(profile: &Profile) -> String {
             gib(bytes)
         );
     }
+    if let Some(planned) = planned {
+        let _ = writeln!(
+            out,
+            "<line x1=\"{LEFT}\" x2=\"{SVG_WIDTH}\" y1=\"{0:.1}\" y2=\"{0:.1}\" stroke=\"#228833\" \
+             stroke-dasharray=\"6 4\"/><text x=\"{right}\" y=\"{1:.1}\" text-anchor=\"end\" \
+             fill=\"#228833\">planned peak {2}</text>",
+            y(planned),
+            y(planned) + 14.0,
+            gib(planned)
+        );
+    }
     let _ = write!(
         out,
         "<polygon points=\"{LEFT},{base:.1} {points}{:.1},{base:.1}\" fill=\"#4477aa\" fill-opacity=\"0.25\"/>\n\
@@ -121,11 +136,17 @@ pub fn html(profile: &Profile) -> String {
     let kernel = profile.kernel_peak_bytes.map_or_else(String::new, |bytes| {
         format!("<dt>kernel's own peak</dt><dd>{}</dd>", gib(bytes as f64))
     });
+    let plan = profile.plan.as_ref().map_or_else(String::new, |plan| {
+        format!(
+            "<h2>Beside its plan</h2><pre>{}</pre>",
+            escape(&plan.text())
+        )
+    });
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Memory of {0}</title>\n\
          <style>body{{font-family:sans-serif;max-width:52em;margin:2em auto}}dt{{float:left;width:12em}}</style></head>\n\
          <body><h1>Memory of {0}</h1>\n{1}\n<dl><dt>peak</dt><dd>{2} at {3:.1} s</dd>{kernel}\
-         <dt>swapped out</dt><dd>{4} pages</dd><dt>processes</dt><dd>{5}</dd></dl></body></html>\n",
+         <dt>swapped out</dt><dd>{4} pages</dd><dt>processes</dt><dd>{5}</dd></dl>{plan}</body></html>\n",
         escape(&profile.subject),
         svg(profile),
         gib(profile.peak.bytes as f64),

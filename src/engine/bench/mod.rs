@@ -9,6 +9,7 @@ pub mod measure;
 pub mod reference;
 pub mod result;
 mod run;
+pub mod service;
 pub mod suite;
 
 pub use run::{BUDGET, Options, run};

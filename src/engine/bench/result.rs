@@ -10,6 +10,8 @@ use crate::engine::backend::{BackendKind, DeviceInfo};
 
 /// Names the form of the document.
 pub const SCHEMA: &str = "shvd.bench/v1";
+/// What the names of kept results begin with; the machine and the time follow.
+pub const HISTORY: &str = "bench-";
 
 /// What the machine can do at most, by its maker's data sheet. Whatever is unknown is absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ mod admission;
 mod child;
 mod ledger;
 mod limits;
+mod native;
 mod outcome;
 mod plan;
 mod protocol;
@@ -20,8 +21,9 @@ pub mod worker;
 
 pub use child::WorkerCommand;
 pub use limits::Limits;
+pub use native::native_source;
 pub use outcome::{Least, LevelReached, Outcome, Peak, Place, Release, SCHEMA};
-pub use plan::{Level, Plan, PlanError, Target};
+pub use plan::{Changes, Level, Plan, PlanError, Target};
 pub use protocol::PlantedFault;
 pub use reason::{Reason, ReasonCode};
 pub use run::{Finished, LOCK, MakeSource, Needs, RESULT, run};

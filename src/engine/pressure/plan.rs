@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::limits::Limits;
 use crate::engine::backend::BackendKind;
@@ -21,7 +21,8 @@ const DEADLINE_SECONDS_MAX: u64 = 24 * 3600;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
-    /// What holds the memory.
+    /// What holds the memory; read from `auto` as what is built in.
+    #[serde(deserialize_with = "backend_or_auto")]
     pub backend: BackendKind,
     /// How much.
     pub target: Target,
@@ -60,7 +61,7 @@ impl Default for Plan {
 
 /// How much memory to take.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "TargetText")]
 pub enum Target {
     /// So many bytes.
     Bytes(u64),
@@ -68,6 +69,93 @@ pub enum Target {
     WorkingSetShare(f64),
     /// Until the system reports this level of memory pressure. Only `warning` is accepted.
     UntilLevel(Level),
+}
+
+/// A target as it is written, in JSON and YAML alike: exactly one of these.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetText {
+    bytes: Option<u64>,
+    working_set_share: Option<f64>,
+    until_level: Option<Level>,
+}
+
+impl TryFrom<TargetText> for Target {
+    type Error = &'static str;
+
+    fn try_from(text: TargetText) -> Result<Self, Self::Error> {
+        match (text.bytes, text.working_set_share, text.until_level) {
+            (Some(bytes), None, None) => Ok(Self::Bytes(bytes)),
+            (None, Some(share), None) => Ok(Self::WorkingSetShare(share)),
+            (None, None, Some(level)) => Ok(Self::UntilLevel(level)),
+            _ => Err("a target is exactly one of `bytes`, `working_set_share` and `until_level`"),
+        }
+    }
+}
+
+/// A backend as it is written.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BackendText {
+    Auto,
+    Host,
+    Mlx,
+}
+
+fn backend_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BackendKind, D::Error> {
+    Ok(match BackendText::deserialize(deserializer)? {
+        BackendText::Auto => BackendKind::built_in(),
+        BackendText::Host => BackendKind::Host,
+        BackendText::Mlx => BackendKind::Mlx,
+    })
+}
+
+/// What a caller wants to be otherwise than planned. The limits are the machine owner's and not among it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Changes {
+    /// Start although the machine does not promise to bear it.
+    pub force: bool,
+    /// See [`Plan::backend`].
+    #[serde(deserialize_with = "backend_given")]
+    pub backend: Option<BackendKind>,
+    /// See [`Plan::target`].
+    pub target: Option<Target>,
+    /// See [`Plan::block_bytes`].
+    pub block_bytes: Option<u64>,
+    /// See [`Plan::ramp_bytes_per_second`].
+    pub ramp_bytes_per_second: Option<u64>,
+    /// See [`Plan::hold_seconds`].
+    pub hold_seconds: Option<u64>,
+    /// See [`Plan::verify_every_seconds`].
+    pub verify_every_seconds: Option<u64>,
+    /// See [`Plan::seed`].
+    pub seed: Option<u64>,
+    /// See [`Plan::deadline_seconds`].
+    pub deadline_seconds: Option<u64>,
+}
+
+fn backend_given<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BackendKind>, D::Error> {
+    backend_or_auto(deserializer).map(Some)
+}
+
+impl Changes {
+    /// `plan`, changed.
+    #[must_use]
+    pub fn over(&self, mut plan: Plan) -> Plan {
+        let set = |place: &mut u64, wanted: Option<u64>| *place = wanted.unwrap_or(*place);
+        plan.backend = self.backend.unwrap_or(plan.backend);
+        plan.target = self.target.unwrap_or(plan.target);
+        set(&mut plan.block_bytes, self.block_bytes);
+        plan.ramp_bytes_per_second = self.ramp_bytes_per_second.or(plan.ramp_bytes_per_second);
+        set(&mut plan.hold_seconds, self.hold_seconds);
+        set(&mut plan.verify_every_seconds, self.verify_every_seconds);
+        set(&mut plan.seed, self.seed);
+        set(&mut plan.deadline_seconds, self.deadline_seconds);
+        plan
+    }
 }
 
 /// The levels that a run may aim at.
@@ -90,6 +178,17 @@ pub struct PlanError {
     pub value: String,
     /// What would be accepted.
     pub accepted: &'static str,
+}
+
+impl PlanError {
+    /// The same without the field's name.
+    #[must_use]
+    pub fn why(&self) -> String {
+        format!(
+            "{} is not accepted; accepted: {}",
+            self.value, self.accepted
+        )
+    }
 }
 
 impl Plan {
@@ -180,6 +279,56 @@ mod tests {
             blocks(bytes, plan.block_bytes).collect::<Vec<_>>(),
             [100_000_000; 20]
         );
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_nothing_else_does() {
+        for target in [
+            Target::Bytes(5 << 20),
+            Target::WorkingSetShare(0.5),
+            Target::UntilLevel(Level::Warning),
+        ] {
+            let plan = Plan {
+                target,
+                ..Plan::default()
+            };
+            let text = serde_json::to_string(&plan).unwrap();
+            assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+        }
+        let yaml = "{backend: auto, target: {until_level: warning}}";
+        let plan: Plan = serde_yaml::from_str(yaml).unwrap();
+        assert_eq!(plan.target, Target::UntilLevel(Level::Warning));
+        assert_eq!(plan.backend, BackendKind::built_in());
+        for (bad, why) in [
+            ("{target: {}}", "exactly one of `bytes`"),
+            (
+                "{target: {bytes: 1, working_set_share: 0.5}}",
+                "exactly one",
+            ),
+            ("{target: {megabytes: 1}}", "unknown field `megabytes`"),
+            ("{backend: cuda}", "expected one of `auto`, `host`, `mlx`"),
+        ] {
+            let error = serde_yaml::from_str::<Plan>(bad).unwrap_err().to_string();
+            assert!(error.contains(why), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn changes_go_over_the_plan_and_leave_its_limits() {
+        let changes: Changes = serde_json::from_str(
+            r#"{"backend": "host", "target": {"bytes": 8388608}, "hold_seconds": 1, "force": true}"#,
+        )
+        .unwrap();
+        let plan = changes.over(Plan::default());
+        let expected = Plan {
+            backend: BackendKind::Host,
+            target: Target::Bytes(8 << 20),
+            hold_seconds: 1,
+            ..Plan::default()
+        };
+        assert_eq!(plan, expected);
+        let error = serde_json::from_str::<Changes>(r#"{"limits": {}}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `limits`"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use shv_machine::sample::PressureLevel;
 
+use super::outcome::Outcome;
 use super::reason::Reason;
 
 /// Where a run is.
@@ -78,6 +79,26 @@ pub struct Status {
     /// Why it ended, once it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+}
+
+impl Status {
+    /// A run that is over, as its outcome tells.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Self {
+        Self {
+            state: State::Ended,
+            target_bytes: outcome.target_bytes,
+            touched_bytes: outcome.touched_bytes,
+            verified_bytes: outcome.verified_bytes,
+            mismatches: outcome.mismatches,
+            fill_bytes_per_second: outcome.fill_bytes_per_second,
+            verify_bytes_per_second: outcome.verify_bytes_per_second,
+            level: outcome.levels.last().map(|reached| reached.level),
+            footprint_bytes: None,
+            seconds: outcome.seconds,
+            reason: Some(outcome.reason.clone()),
+        }
+    }
 }
 
 /// Shared between a run and whoever looks at it or wants it to end.

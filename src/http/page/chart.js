@@ -89,7 +89,12 @@ export class Chart {
 
   draw() {
     this.width = this.frame.clientWidth;
-    if (!this.width || !this.points.length) return;
+    if (!this.width) return;
+    if (!this.points.length) {
+      this.picture.setAttribute("width", this.width);
+      this.picture.replaceChildren(svg("text", { x: this.width / 2, y: HEIGHT / 2, "text-anchor": "middle" }, "No readings that could be drawn"));
+      return;
+    }
     const last = this.points.at(-1);
     const held = (last.unix_seconds - this.points[0].unix_seconds) / 60;
     const minutes = SPANS_MINUTES.find((m) => held <= m) ?? 60;

@@ -36,7 +36,7 @@ const isMac = (point) => (point.wired_bytes ?? null) !== null && (point.app_byte
 // the total: kernels count some pages twice and some not at all.
 export const layersOf = (point) => {
   const total = point.total_bytes;
-  if (!total) return null;
+  if (!total || (!isMac(point) && (point.used_bytes ?? null) === null)) return null;
   const parts = isMac(point)
     ? { wired: point.wired_bytes, app: point.app_bytes, compressor: point.compressor_bytes ?? 0, files: point.cached_files_bytes ?? 0, free: point.free_bytes ?? 0 }
     : { app: point.used_bytes ?? 0, free: point.free_bytes ?? 0 };

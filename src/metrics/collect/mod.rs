@@ -1,6 +1,7 @@
 //! The collectors, one file a subject. Each reads the latest sample, or the daemon's own counts, when it is scraped, and
 //! keeps nothing.
 
+mod bench;
 mod compressor;
 mod daemon;
 mod headroom;
@@ -9,6 +10,7 @@ mod node;
 mod own;
 mod plans;
 mod pressure;
+mod pressure_run;
 mod processes;
 mod reservations;
 mod sampling;
@@ -30,6 +32,7 @@ use super::activity::Activity;
 use super::families::Families;
 use super::table;
 use crate::config::Config;
+use crate::engine::Runs;
 use crate::reservations::{Reservations, Shown};
 use crate::sampler::Reading;
 
@@ -39,6 +42,7 @@ pub(super) struct Inputs {
     pub(super) settings: watch::Receiver<Arc<Config>>,
     pub(super) activity: Arc<Activity>,
     pub(super) reservations: Arc<Reservations>,
+    pub(super) runs: Arc<Runs>,
 }
 
 /// The inputs as they are during one scrape.
@@ -49,6 +53,7 @@ struct Scrape<'a> {
     sample: Option<&'a Sample>,
     settings: &'a Config,
     activity: &'a Activity,
+    runs: &'a Runs,
     own: &'a OwnProcess,
     reserved: &'a Shown,
 }
@@ -92,6 +97,8 @@ static GROUPS: &[Group] = &[
     always("thermal", |scrape, out| {
         from_sample(scrape, out, thermal::collect)
     }),
+    always("pressure_run", pressure_run::collect),
+    always("bench", bench::collect),
     always("daemon", daemon::collect),
     always("process", own::collect),
     Group {
@@ -175,6 +182,7 @@ impl Collector for Everything {
             sample: reading.fresh(now, settings.sampling.stale_after_ms.milliseconds()),
             settings: &settings,
             activity: &self.inputs.activity,
+            runs: &self.inputs.runs,
             own: &self.own,
             reserved: &reserved,
         };

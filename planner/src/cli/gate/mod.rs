@@ -301,7 +301,7 @@ impl Gate<'_> {
                 };
                 if self.args.json {
                     let mut document = gate::document(about, decision, close);
-                    held.into_document(&mut document);
+                    held.write_into(&mut document);
                     pretty(&document)
                 } else {
                     show::page(about, decision, close, held)

@@ -33,7 +33,7 @@ pub(super) struct Reservation {
 
 impl Held {
     /// Adds what became of it to the gate's document.
-    pub(super) fn into_document(&self, document: &mut Value) {
+    pub(super) fn write_into(&self, document: &mut Value) {
         match self {
             Self::NotAsked | Self::Failed(_) => {}
             Self::Refused(why) => {

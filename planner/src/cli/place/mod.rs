@@ -3,6 +3,7 @@
 mod prometheus;
 mod simulate;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -270,27 +271,30 @@ fn text(fleet: &Fleet, needs: &[Need], placed: &[Placement], cost: Cost) -> Stri
     for (need, place) in needs.iter().zip(placed) {
         // A whole fleet's reasons are no reading: the first ones, and how many more.
         for (at, rejection) in place.rejections.iter().take(20) {
-            all.push_str(&format!(
-                "{}: {} {}\n",
+            let _ = writeln!(
+                all,
+                "{}: {} {}",
                 need.name,
                 fleet.states[*at].name,
                 why(*rejection)
-            ));
+            );
         }
         if place.rejections.len() > 20 {
-            all.push_str(&format!(
-                "{}: {} further machines, all of them with --json\n",
+            let _ = writeln!(
+                all,
+                "{}: {} further machines, all of them with --json",
                 need.name,
                 place.rejections.len() - 20
-            ));
+            );
         }
     }
     if let Some((planned, placing)) = cost {
-        all.push_str(&format!(
-            "\nplanned in {:.1} ms, placed in {:.1} ms\n",
+        let _ = writeln!(
+            all,
+            "\nplanned in {:.1} ms, placed in {:.1} ms",
             planned.as_secs_f64() * 1e3,
             placing.as_secs_f64() * 1e3
-        ));
+        );
     }
     all
 }
