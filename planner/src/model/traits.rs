@@ -228,9 +228,7 @@ impl Traits {
             _ => false,
         };
         if linear && tensor.reads == Reads::All && !router {
-            seen.matrix_elements = seen
-                .matrix_elements
-                .saturating_add(tensor.shape.elements());
+            seen.matrix_elements = seen.matrix_elements.saturating_add(tensor.shape.elements());
         }
         if parameter == "e_score_correction_bias" {
             self.single_precision_scores = true;

@@ -152,7 +152,11 @@ impl Adapter {
             add(&mut added.vectors, magnitudes);
             // (input, r) and (r, output), with experts one such matrix each: rows, then columns.
             let rows_and_columns = if experts {
-                stacks * (r + input) + stacks * (output + r)
+                stacks.saturating_mul(
+                    r.saturating_mul(2)
+                        .saturating_add(input)
+                        .saturating_add(output),
+                )
             } else {
                 input + r + r + output
             };
