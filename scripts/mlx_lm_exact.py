@@ -94,6 +94,9 @@ def build(config, form):
     """The model, its config and its logical parameters, as `mlx_lm.convert` leaves them before saving."""
     model_class, args_class = _get_classes(config=config)
     model = model_class(args_class.from_dict(config))
+    text = getattr(model, "language_model", model)
+    if type(text).__module__.endswith("gemma3_text") and config.get("tie_word_embeddings", True):
+        text.sanitize({})  # drops the output head, as for every checkpoint that has none
     dtype = form.dtype or getattr(mx, source_dtype(config))
     cast = getattr(model, "cast_predicate", lambda _: True)
     model.load_weights([

@@ -81,6 +81,8 @@ pub struct Traits {
     pub query_rank: u64,
     /// Inputs of a recurrence's output projection; 0 without a recurrence.
     pub inner: u64,
+    /// Elements of all matrices that mix tokens, attention's or a recurrence's.
+    pub mixing_elements: u64,
     /// The recurrence's inputs come out of one projection and are split (qwen3_next).
     pub joint_input: bool,
 }
@@ -121,6 +123,18 @@ impl Traits {
             traits.read(tensor, group, model.hidden, &mut seen);
         }
         traits.keys_are_values = seen.keys && !seen.values && !traits.fused_qkv;
+        let beside = match group.feed_forward {
+            FeedForward::None => 0,
+            FeedForward::Dense { ff, gated: false } => ff.saturating_mul(2),
+            FeedForward::Dense { ff, gated: true } => ff.saturating_mul(3),
+            FeedForward::Experts { shared_ff, .. } if !seen.expert_gate => {
+                shared_ff.saturating_mul(2)
+            }
+            FeedForward::Experts { shared_ff, .. } => shared_ff.saturating_mul(3),
+        };
+        traits.mixing_elements = seen
+            .matrix_elements
+            .saturating_sub(beside.saturating_mul(model.hidden));
         traits.plain_experts =
             matches!(group.feed_forward, FeedForward::Experts { .. }) && !seen.expert_gate;
         traits.norms = match seen {
@@ -209,6 +223,15 @@ impl Traits {
                 self.expert_stream = input;
             }
         }
+        let router = match group.feed_forward {
+            FeedForward::Experts { experts, .. } => dims == [experts, hidden],
+            _ => false,
+        };
+        if linear && tensor.reads == Reads::All && !router {
+            seen.matrix_elements = seen
+                .matrix_elements
+                .saturating_add(tensor.shape.elements());
+        }
         if parameter == "e_score_correction_bias" {
             self.single_precision_scores = true;
         }
@@ -235,6 +258,7 @@ struct Seen {
     before: bool,
     after: bool,
     expert_gate: bool,
+    matrix_elements: u64,
     wide_norms: u32,
 }
 

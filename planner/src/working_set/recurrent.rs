@@ -235,7 +235,9 @@ pub(super) fn scan(
 ) -> Option<Buf> {
     let (rows, hidden) = (chunk.rows(), layer.hidden);
     let inner = s.inner(layer).max(1);
-    let projected = tape.linear(n, rows, hidden, inner.saturating_mul(2), false);
+    // All of a recurrence's projections but the last, as if they were one.
+    let width = (layer.traits.mixing_elements / hidden.max(1)).saturating_sub(inner);
+    let projected = tape.linear(n, rows, hidden, width.max(inner), false);
     let mixed = if s.conv_dim > 0 {
         convolve(tape, chunk, &[projected], s, 1)
     } else {
