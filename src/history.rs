@@ -86,13 +86,6 @@ struct Packed {
 
 impl Packed {
     fn of(point: &Point) -> Self {
-        let mut present = 0;
-        let mut at = 0..;
-        let mut note = |is_there: bool| {
-            if let Some(bit) = at.next() {
-                present |= u16::from(is_there) << bit;
-            }
-        };
         let figures = [
             point.total_bytes,
             point.free_bytes,
@@ -105,10 +98,13 @@ impl Packed {
             point.reclaimable_bytes,
         ];
         let distances = [point.to_warning_bytes, point.to_critical_bytes];
-        figures.iter().for_each(|figure| note(figure.is_some()));
-        distances
+        let there = figures
             .iter()
-            .for_each(|distance| note(distance.is_some()));
+            .map(Option::is_some)
+            .chain(distances.iter().map(Option::is_some));
+        let present = there
+            .enumerate()
+            .fold(0, |bits, (n, there)| bits | u16::from(there) << n);
         Self {
             unix_seconds: point.unix_seconds,
             figures: figures.map(Option::unwrap_or_default),
