@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 kinds=(llama qwen3 gemma2 gemma3_text phi3 granite mixtral qwen3_moe gpt_oss deepseek_v2 deepseek_v3 glm4_moe
     qwen3_next qwen3_5_moe granitemoehybrid mamba2 falcon_h1 nemotron_h lfm2 kimi_linear rwkv7 baichuan_m1)
-python=$(scripts/mlx-lm-venv.sh)
+. scripts/mlx-venv.sh
 cargo build --release --locked -p shvplan
 case "${1:-}" in
     "") set -- "${kinds[@]}" ;;

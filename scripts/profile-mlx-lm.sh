@@ -3,7 +3,7 @@
 # and the plan beside both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$(scripts/mlx-lm-venv.sh)
+. scripts/mlx-venv.sh
 cargo build --locked -p shvd
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
