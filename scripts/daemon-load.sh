@@ -45,7 +45,7 @@ share=$(awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" 'BEGIN { printf 
 kb=$(resident_kb)
 echo "  $kb kB resident, $share % of a core"
 [ "$kb" -le 12288 ] || fail "more than 12 MB at rest: $kb kB"
-awk -v s="$share" 'BEGIN { exit !(s <= 0.25) }' || fail "more than 0.2 % of a core at rest: $share %"
+awk -v s="$share" 'BEGIN { exit !(s <= 0.2) }' || fail "more than 0.2 % of a core at rest: $share %"
 
 prometheus-node-exporter --web.listen-address=$peer --collector.disable-defaults --collector.meminfo --collector.vmstat 2>/dev/null &
 started+=($!)

@@ -73,6 +73,69 @@ impl Point {
     }
 }
 
+/// A point as it is kept: half the bytes, since figures that are absent take no room of their own.
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    unix_seconds: f64,
+    figures: [u64; 9],
+    distances: [i64; 2],
+    /// Bit *n* is set where figure *n*, and after them distance *n*, is there.
+    present: u16,
+    pressure_level: u8,
+}
+
+impl Packed {
+    fn of(point: &Point) -> Self {
+        let figures = [
+            point.total_bytes,
+            point.free_bytes,
+            point.wired_bytes,
+            point.app_bytes,
+            point.compressor_bytes,
+            point.cached_files_bytes,
+            point.used_bytes,
+            point.swap_used_bytes,
+            point.reclaimable_bytes,
+        ];
+        let distances = [point.to_warning_bytes, point.to_critical_bytes];
+        let there = figures
+            .iter()
+            .map(Option::is_some)
+            .chain(distances.iter().map(Option::is_some));
+        let present = there
+            .enumerate()
+            .fold(0, |bits, (n, there)| bits | u16::from(there) << n);
+        Self {
+            unix_seconds: point.unix_seconds,
+            figures: figures.map(Option::unwrap_or_default),
+            distances: distances.map(Option::unwrap_or_default),
+            present,
+            pressure_level: point.pressure_level.unwrap_or(0),
+        }
+    }
+
+    fn point(&self) -> Point {
+        let is_there = |bit: usize| self.present >> bit & 1 == 1;
+        let figure = |n: usize| is_there(n).then_some(self.figures[n]);
+        let distance = |n: usize| is_there(self.figures.len() + n).then_some(self.distances[n]);
+        Point {
+            unix_seconds: self.unix_seconds,
+            total_bytes: figure(0),
+            free_bytes: figure(1),
+            wired_bytes: figure(2),
+            app_bytes: figure(3),
+            compressor_bytes: figure(4),
+            cached_files_bytes: figure(5),
+            used_bytes: figure(6),
+            swap_used_bytes: figure(7),
+            reclaimable_bytes: figure(8),
+            to_warning_bytes: distance(0),
+            to_critical_bytes: distance(1),
+            pressure_level: (self.pressure_level > 0).then_some(self.pressure_level),
+        }
+    }
+}
+
 /// A stretch of history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stretch {
@@ -82,32 +145,55 @@ pub enum Stretch {
     Day,
 }
 
-/// Both rings.
-#[derive(Debug, Default)]
+/// Both rings. Their room is set aside at the start and taken as it fills.
+#[derive(Debug)]
 pub struct History {
-    fine: VecDeque<Point>,
-    coarse: VecDeque<Point>,
+    fine: VecDeque<Packed>,
+    coarse: VecDeque<Packed>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            fine: VecDeque::with_capacity(FINE_POINTS),
+            coarse: VecDeque::with_capacity(COARSE_POINTS),
+        }
+    }
 }
 
 impl History {
     /// Adds a sample's point where it is due: a sampler that is faster than a ring does not fill it faster.
     pub fn add(&mut self, sample: &Sample) {
-        let point = Point::of(sample);
+        let point = Packed::of(&Point::of(sample));
         push(&mut self.fine, point, FINE_SECONDS, FINE_POINTS);
         push(&mut self.coarse, point, COARSE_SECONDS, COARSE_POINTS);
     }
 
-    /// The points of a stretch, oldest first.
+    /// The points of a stretch, oldest first; with `most`, no more than that many: of each so many seconds the one with
+    /// most in use, so that no peak is lost.
     #[must_use]
-    pub fn points(&self, stretch: Stretch) -> Vec<Point> {
-        match stretch {
-            Stretch::Hour => self.fine.iter().copied().collect(),
-            Stretch::Day => self.coarse.iter().copied().collect(),
+    pub fn points(&self, stretch: Stretch, most: Option<usize>) -> Vec<Point> {
+        let ring = match stretch {
+            Stretch::Hour => &self.fine,
+            Stretch::Day => &self.coarse,
+        };
+        let together = most.map_or(1, |most| ring.len().div_ceil(most.max(1)).max(1));
+        let mut points = Vec::with_capacity(ring.len() / together + 1);
+        let mut fullest: Option<Point> = None;
+        for (at, packed) in ring.iter().enumerate() {
+            let point = packed.point();
+            if fullest.is_none_or(|other| point.used_bytes >= other.used_bytes) {
+                fullest = Some(point);
+            }
+            if (at + 1) % together == 0 || at + 1 == ring.len() {
+                points.extend(fullest.take());
+            }
         }
+        points
     }
 }
 
-fn push(ring: &mut VecDeque<Point>, point: Point, seconds: f64, most: usize) {
+fn push(ring: &mut VecDeque<Packed>, point: Packed, seconds: f64, most: usize) {
     if let Some(last) = ring.back() {
         let since = point.unix_seconds - last.unix_seconds;
         // Readings come a little early or late; a clock set back starts anew rather than stopping the ring.
@@ -122,6 +208,7 @@ fn push(ring: &mut VecDeque<Point>, point: Point, seconds: f64, most: usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -138,8 +225,8 @@ mod tests {
         for tick in 0..200_000_u32 {
             history.add(&at(f64::from(tick) * 0.5));
         }
-        let hour = history.points(Stretch::Hour);
-        let day = history.points(Stretch::Day);
+        let hour = history.points(Stretch::Hour, None);
+        let day = history.points(Stretch::Day, None);
         assert_eq!((hour.len(), day.len()), (FINE_POINTS, COARSE_POINTS));
         assert!(
             hour.windows(2)
@@ -156,6 +243,58 @@ mod tests {
         let mut history = History::default();
         history.add(&at(1000.0));
         history.add(&at(10.0));
-        assert_eq!(history.points(Stretch::Hour).len(), 2);
+        assert_eq!(history.points(Stretch::Hour, None).len(), 2);
+    }
+
+    #[test]
+    fn a_point_is_kept_as_it_is() {
+        let full = Point {
+            unix_seconds: 1.5,
+            total_bytes: Some(1),
+            free_bytes: Some(2),
+            wired_bytes: Some(3),
+            app_bytes: Some(4),
+            compressor_bytes: Some(5),
+            cached_files_bytes: Some(6),
+            used_bytes: Some(7),
+            swap_used_bytes: Some(0),
+            reclaimable_bytes: Some(9),
+            to_warning_bytes: Some(-10),
+            to_critical_bytes: Some(11),
+            pressure_level: Some(4),
+        };
+        let bare = Point::of(&at(2.0));
+        let mixed = Point {
+            to_critical_bytes: None,
+            wired_bytes: None,
+            ..full
+        };
+        for point in [full, bare, mixed] {
+            assert_eq!(Packed::of(&point).point(), point);
+        }
+        let bytes = size_of::<Packed>() * (FINE_POINTS + COARSE_POINTS);
+        assert!(
+            bytes < 1_100_000,
+            "{bytes} bytes of the daemon's 12 MB are history"
+        );
+    }
+
+    #[test]
+    fn fewer_points_keep_the_peaks() {
+        let mut history = History::default();
+        for second in 0..1000_u32 {
+            let mut sample = at(f64::from(second));
+            sample.memory.total_bytes = Some(1000);
+            sample.memory.available_bytes = Some(if second == 502 { 10 } else { 900 });
+            history.add(&sample);
+        }
+        for most in [1, 7, 100, 999, 1000, 5000] {
+            let points = history.points(Stretch::Hour, Some(most));
+            assert!(points.len() <= most, "{} of {most}", points.len());
+            assert!(points.iter().any(|point| point.used_bytes == Some(990)));
+            assert!(points.is_sorted_by(|a, b| a.unix_seconds < b.unix_seconds));
+        }
+        assert_eq!(history.points(Stretch::Hour, Some(5000)).len(), 1000);
+        assert!(History::default().points(Stretch::Day, Some(10)).is_empty());
     }
 }

@@ -134,6 +134,7 @@ fn every_route_answers_and_others_say_so() {
         ("/api/v1/memory", "\"schema\":\"shvd.memory/v1\""),
         ("/api/v1/history", "unix_seconds"),
         ("/api/v1/history?stretch=day", "["),
+        ("/api/v1/history?stretch=hour&points=1", "unix_seconds"),
     ] {
         let answer = daemon.get(path);
         assert!(
@@ -141,11 +142,10 @@ fn every_route_answers_and_others_say_so() {
             "{path}: {answer}"
         );
     }
-    assert!(
-        daemon
-            .get("/api/v1/history?stretch=year")
-            .starts_with("HTTP/1.1 400")
-    );
+    for query in ["stretch=year", "points=0", "points=-1", "points", "more=1"] {
+        let answer = daemon.get(&format!("/api/v1/history?{query}"));
+        assert!(answer.starts_with("HTTP/1.1 400"), "{query}: {answer}");
+    }
     for path in [
         "/nothing",
         "/page/",

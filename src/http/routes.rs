@@ -242,22 +242,32 @@ fn memory(shared: &Shared) -> Response {
 }
 
 fn history(query: &str, shared: &Shared) -> Response {
-    let stretch = match query {
-        "" | "stretch=hour" => Stretch::Hour,
-        "stretch=day" => Stretch::Day,
-        _ => {
-            return problem(
-                StatusCode::BAD_REQUEST,
-                "stretch=hour or stretch=day is expected",
-            );
-        }
+    let Some((stretch, most)) = stretch_of(query) else {
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "stretch=hour or stretch=day is expected, and points= with the most points that are wanted, 1 or more",
+        );
     };
     let points = shared
         .history
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .points(stretch);
+        .points(stretch, most);
     json(StatusCode::OK, &points)
+}
+
+/// The stretch and the most points that a query asks for.
+fn stretch_of(query: &str) -> Option<(Stretch, Option<usize>)> {
+    let (mut stretch, mut most) = (Stretch::Hour, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=')? {
+            ("stretch", "hour") => stretch = Stretch::Hour,
+            ("stretch", "day") => stretch = Stretch::Day,
+            ("points", number) => most = Some(number.parse().ok().filter(|n| *n > 0)?),
+            _ => return None,
+        }
+    }
+    Some((stretch, most))
 }
 
 /// Counts a follower for as long as its stream lives.

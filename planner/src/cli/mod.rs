@@ -3,6 +3,7 @@
 mod args;
 mod candidate;
 mod compare;
+mod cores;
 mod daemon;
 mod diff;
 mod gate;

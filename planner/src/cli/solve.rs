@@ -4,11 +4,12 @@ use shvplan::budget::{self, Machine};
 use shvplan::model::families;
 use shvplan::plan::Request;
 use shvplan::quant::Scheme;
-use shvplan::source::catalog::MODELS;
+use shvplan::source::catalog::{Entry, MODELS};
 use shvplan::verdict::Outcome;
 
 use super::args::SolveArgs;
 use super::candidate::{self, Candidate, Column};
+use super::cores;
 use super::resolve::{self, Described, Found};
 use super::{Ending, Failure, out};
 
@@ -123,38 +124,10 @@ fn plan_all(
 
 /// The whole catalog on one machine: what fits, and of that what no other beats in quality, speed and context.
 fn search_catalog(args: &SolveArgs, machine: &Machine) -> Result<Vec<Candidate>, Failure> {
+    let found = cores::on_all(MODELS, |entry| search_entry(args, machine, entry));
     let mut fitting = Vec::new();
-    for entry in MODELS {
-        let description = entry
-            .description()
-            .map_err(|e| Failure::about(entry.name, e))?;
-        let Ok(model) = families::build(&description) else {
-            continue;
-        };
-        let small = args
-            .min_parameters
-            .is_some_and(|least| model.parameters() < least);
-        if small
-            || args
-                .architecture
-                .as_ref()
-                .is_some_and(|wanted| *wanted != model.architecture)
-        {
-            continue;
-        }
-        fitting.extend(
-            plan_all(
-                args,
-                entry.name,
-                &Described {
-                    model,
-                    stored: Ok(None),
-                },
-                machine,
-            )?
-            .into_iter()
-            .filter(|c| c.verdict == Outcome::Fits),
-        );
+    for rows in found {
+        fitting.extend(rows?);
     }
     if !args.all {
         let beaten = |c: &Candidate| fitting.iter().any(|other| beats(other, c));
@@ -163,6 +136,37 @@ fn search_catalog(args: &SolveArgs, machine: &Machine) -> Result<Vec<Candidate>,
     }
     fitting.sort_by(|a, b| quality(b).total_cmp(&quality(a)));
     Ok(fitting)
+}
+
+/// The quantizations in which one model of the catalog fits.
+fn search_entry(
+    args: &SolveArgs,
+    machine: &Machine,
+    entry: &Entry,
+) -> Result<Vec<Candidate>, Failure> {
+    let description = entry
+        .description()
+        .map_err(|e| Failure::about(entry.name, e))?;
+    let Ok(model) = families::build(&description) else {
+        return Ok(Vec::new());
+    };
+    let small = args
+        .min_parameters
+        .is_some_and(|least| model.parameters() < least);
+    let other = args
+        .architecture
+        .as_ref()
+        .is_some_and(|wanted| *wanted != model.architecture);
+    if small || other {
+        return Ok(Vec::new());
+    }
+    let described = Described {
+        model,
+        stored: Ok(None),
+    };
+    let mut rows = plan_all(args, entry.name, &described, machine)?;
+    rows.retain(|c| c.verdict == Outcome::Fits);
+    Ok(rows)
 }
 
 /// The machines that run a model in any of the quantizations, each with the most precise that fits.

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use shvplan::budget;
 use shvplan::report::table::Table;
-use shvplan::training::{Adapter, Footprint, Method, Optimizer, Training};
+use shvplan::training::{Adapter, Footprint, Method, Optimizer, Training, TrainingError};
 use shvplan::units::{grouped, human};
 use shvplan::verdict::{self, Outcome, Verdict};
 
@@ -133,9 +133,14 @@ pub(super) fn run(args: &TrainArgs) -> Result<Ending, Failure> {
     };
     let scheme = resolve::scheme(args.quant.as_deref(), &described)?;
     let (machine, limits, margin_bytes) = resolve::machine(&args.machine)?;
-    let footprint = training
-        .footprint(&described.model, &scheme, args.machine.backend)
-        .map_err(|e| Failure::about(&subject.source, e))?;
+    let footprint = match training.footprint(&described.model, &scheme, args.machine.backend) {
+        Ok(footprint) => footprint,
+        Err(why @ TrainingError::Unknown { .. }) => {
+            out::complain(&why.to_string());
+            return Ok(Ending::Unknown);
+        }
+        Err(why) => return Err(Failure::about(&subject.source, why)),
+    };
     let ceilings = budget::ceilings(&machine, args.machine.backend, limits);
     let verdict = verdict::decide(
         footprint.peak,

@@ -66,7 +66,7 @@ fn cut_shape(
     if repeated {
         let kv = kv_heads(model);
         // Each head is there as often as ranks need it.
-        width = width / kv * kv.max(ranks);
+        width = (width / kv).saturating_mul(kv.max(ranks));
     }
     if !width.is_multiple_of(ranks) {
         return Err(SplitError::Divide {

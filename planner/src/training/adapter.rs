@@ -40,8 +40,14 @@ pub struct Added {
 /// Bytes of an adapter's element.
 pub const ADAPTER_BYTES: u64 = 4;
 
-/// Layers that are trained, of those that there are.
+/// The first layer that is trained.
 pub(super) fn first_trained(model: &Model, layers: Option<u64>) -> Result<u64, TrainingError> {
+    match model.family {
+        // Its `Model` never calls `super().__init__()`.
+        family @ "recurrent_gemma" => return Err(TrainingError::Freeze { family }),
+        family @ "afm7" => return Err(TrainingError::Unknown { family }),
+        _ => {}
+    }
     match layers {
         Some(n) if n > model.layer_count => Err(TrainingError::Layers {
             asked: n,
@@ -75,6 +81,18 @@ pub(super) fn module(path: &str) -> &str {
         .unwrap_or(path)
 }
 
+/// Whether an adapter can wrap it: a `MultiLinear` has three dimensions and no experts, and is no linear layer to the
+/// tuner.
+fn wraps(tensor: &Tensor) -> bool {
+    match tensor.role {
+        Role::Linear => {
+            tensor.shape.dims().len() == 2 || matches!(tensor.reads, Reads::Experts { .. })
+        }
+        Role::Embedding => true,
+        Role::Plain => false,
+    }
+}
+
 impl Adapter {
     /// What it adds to a model.
     ///
@@ -95,12 +113,7 @@ impl Adapter {
         for tensor in &model.tensors {
             let (name, dims) = (module(&tensor.path), tensor.shape.dims());
             let experts = matches!(tensor.reads, Reads::Experts { .. });
-            // A MultiLinear has three dimensions and no experts, and is no linear layer to the tuner.
-            let wraps = match tensor.role {
-                Role::Linear => dims.len() == 2 || experts,
-                Role::Embedding => true,
-                Role::Plain => false,
-            };
+            let wraps = wraps(tensor);
             let named = self.keys.iter().position(|k| k == name);
             if let Some(at) = named.filter(|_| wraps) {
                 known[at] = true;
@@ -114,7 +127,8 @@ impl Adapter {
             if !wraps || times == 0 {
                 continue;
             }
-            if self.dora && experts {
+            // dbrx keeps a linear layer for each expert.
+            if self.dora && experts && model.family != "dbrx" {
                 return Err(TrainingError::DoraExperts);
             }
             let (stacks, output, input) = match *dims {
@@ -126,7 +140,11 @@ impl Adapter {
             let matrices = stacks
                 .saturating_mul(r)
                 .saturating_mul(output.saturating_add(input));
-            let magnitudes = if self.dora { output } else { 0 };
+            let magnitudes = if self.dora {
+                stacks.saturating_mul(output)
+            } else {
+                0
+            };
             let add = |sum: &mut u64, n: u64| *sum = sum.saturating_add(n.saturating_mul(times));
             add(&mut added.parameters, matrices.saturating_add(magnitudes));
             add(&mut added.modules, 1);
@@ -134,7 +152,11 @@ impl Adapter {
             add(&mut added.vectors, magnitudes);
             // (input, r) and (r, output), with experts one such matrix each: rows, then columns.
             let rows_and_columns = if experts {
-                stacks * (r + input) + stacks * (output + r)
+                stacks.saturating_mul(
+                    r.saturating_mul(2)
+                        .saturating_add(input)
+                        .saturating_add(output),
+                )
             } else {
                 input + r + r + output
             };
@@ -158,7 +180,7 @@ fn names(model: &Model) -> String {
     let mut all: Vec<&str> = model
         .tensors
         .iter()
-        .filter(|t| t.role != Role::Plain && t.group.is_some())
+        .filter(|t| wraps(t) && t.group.is_some())
         .map(|t| module(&t.path))
         .collect();
     all.sort_unstable();

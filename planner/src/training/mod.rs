@@ -79,6 +79,22 @@ pub enum TrainingError {
         /// Keys that name one.
         known: String,
     },
+    /// A class that cannot be frozen.
+    #[error(
+        "mlx-lm fails: ''Model' object has no attribute '_no_grad'': {family} cannot be frozen, and so not trained"
+    )]
+    Freeze {
+        /// The mlx-lm module.
+        family: &'static str,
+    },
+    /// A class whose layers the tuner treats in a way that is not known here.
+    #[error(
+        "what is trained of {family} is not known: its layers stand in two lists and have a LoRA of their own"
+    )]
+    Unknown {
+        /// The mlx-lm module.
+        family: &'static str,
+    },
     /// Nothing would be trained.
     #[error("nothing would be trained: no parameter is left unfrozen")]
     Nothing,

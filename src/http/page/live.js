@@ -3,6 +3,8 @@
 import { pointOf } from "./layers.js";
 
 const KEPT_SECONDS = 3600;
+// More than the chart has columns.
+const POINTS = 900;
 const WAIT_MS_MIN = 1000;
 const WAIT_MS_MAX = 10000;
 
@@ -41,7 +43,7 @@ export class Live {
 
   async fill() {
     try {
-      const response = await fetch("/api/v1/history?stretch=hour");
+      const response = await fetch(`/api/v1/history?stretch=hour&points=${POINTS}`);
       if (response.ok) this.merge(await response.json());
     } catch {
       // The stream says by itself that the connection is lost.
