@@ -87,12 +87,12 @@ fn plans(c: &mut Criterion) {
             });
             // The next of many about one model: each about another context.
             let mut planner = Planner::default();
-            let mut tokens = context;
+            let mut turn = 0;
             c.bench_function(&format!("next/{name}/{label}"), |b| {
                 b.iter(|| {
-                    tokens = context - (tokens + 1) % 1000;
+                    turn = (turn + 1) % 1000;
                     let mut next = black_box(request);
-                    next.workload.context_tokens = tokens;
+                    next.workload.context_tokens = context - turn;
                     planner.plan(&next)
                 });
             });
