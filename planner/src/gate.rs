@@ -51,6 +51,16 @@ pub struct Program {
     pub footprint_bytes: u64,
 }
 
+/// The largest of them, each once, at most [`PROGRAMS_MAX`]: what to close first.
+#[must_use]
+pub fn largest(programs: impl IntoIterator<Item = Program>) -> Vec<Program> {
+    let mut programs: Vec<_> = programs.into_iter().collect();
+    programs.sort_by_key(|program| (std::cmp::Reverse(program.footprint_bytes), program.pid));
+    programs.dedup_by_key(|program| program.pid);
+    programs.truncate(PROGRAMS_MAX);
+    programs
+}
+
 /// A plan against a reading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
@@ -270,6 +280,29 @@ mod tests {
             pressed,
         };
         decide(&request, now).unwrap()
+    }
+
+    #[test]
+    fn the_largest_come_first_and_each_once() {
+        let program = |pid, footprint_bytes| Program {
+            pid,
+            name: format!("p{pid}"),
+            footprint_bytes,
+        };
+        // Watched twice, 3 stands twice.
+        let all = [
+            (1, 10),
+            (3, 50),
+            (2, 50),
+            (3, 50),
+            (4, 7),
+            (5, 6),
+            (6, 90),
+            (7, 5),
+        ];
+        let found = largest(all.map(|(pid, bytes)| program(pid, bytes)));
+        let pids: Vec<u32> = found.iter().map(|p| p.pid).collect();
+        assert_eq!(pids, [6, 2, 3, 1, 4]);
     }
 
     #[test]

@@ -177,20 +177,13 @@ fn largest(sample: &Sample, shared: &Shared) -> Vec<Program> {
     } else {
         sample.processes.clone()
     };
-    let mut programs: Vec<_> = processes
-        .into_iter()
-        .filter_map(|process| {
-            Some(Program {
-                pid: process.pid,
-                name: process.name,
-                footprint_bytes: process.footprint_bytes?,
-            })
+    gate::largest(processes.into_iter().filter_map(|process| {
+        Some(Program {
+            pid: process.pid,
+            name: process.name,
+            footprint_bytes: process.footprint_bytes?,
         })
-        .collect();
-    programs.sort_by_key(|program| std::cmp::Reverse(program.footprint_bytes));
-    programs.dedup_by_key(|program| program.pid);
-    programs.truncate(PROGRAMS_MAX);
-    programs
+    }))
 }
 
 /// As [`answer`], away from the threads that serve.

@@ -229,20 +229,13 @@ impl Gate<'_> {
     /// The largest programs of the machine that was read; of a recorded one, those that the recording has.
     fn largest(&self, sample: &Sample) -> Vec<Program> {
         let of = |processes: Vec<Process>| -> Vec<Program> {
-            let mut programs: Vec<_> = processes
-                .into_iter()
-                .filter_map(|process| {
-                    Some(Program {
-                        pid: process.pid,
-                        name: process.name,
-                        footprint_bytes: process.footprint_bytes?,
-                    })
+            gate::largest(processes.into_iter().filter_map(|process| {
+                Some(Program {
+                    pid: process.pid,
+                    name: process.name,
+                    footprint_bytes: process.footprint_bytes?,
                 })
-                .collect();
-            programs.sort_by_key(|program| std::cmp::Reverse(program.footprint_bytes));
-            programs.dedup_by_key(|program| program.pid);
-            programs.truncate(PROGRAMS_MAX);
-            programs
+            }))
         };
         match &self.origin {
             Origin::This => of(footprints::largest(PROGRAMS_MAX)),
