@@ -106,9 +106,9 @@ fn whole_catalog(c: &mut Criterion) {
         .iter()
         .filter_map(|entry| families::build(&entry.description().ok()?).ok())
         .collect();
-    let schemes: Vec<(&Model, Scheme)> = models
+    let schemes: Vec<(&Model, Vec<Scheme>)> = models
         .iter()
-        .flat_map(|model| QUANTS.iter().map(move |name| (model, scheme(model, name))))
+        .map(|model| (model, QUANTS.map(|name| scheme(model, name)).into()))
         .collect();
     let label = format!("catalog/{} models", models.len());
     let mut group = c.benchmark_group(label);
@@ -117,18 +117,20 @@ fn whole_catalog(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let mut peaks = 0_u64;
-                for (model, scheme) in &schemes {
+                for (model, schemes) in &schemes {
                     let mut planner = Planner::default();
-                    for context in CONTEXTS {
-                        let request = request(model, scheme, &machine, context);
-                        let bytes = if whole {
-                            planner
-                                .plan(&request)
-                                .map(|plan| plan.footprint.peak.bytes.expected)
-                        } else {
-                            request.assess().map(|found| found.peak.expected)
-                        };
-                        peaks = peaks.wrapping_add(bytes.unwrap_or(0));
+                    for scheme in schemes {
+                        for context in CONTEXTS {
+                            let request = request(model, scheme, &machine, context);
+                            let bytes = if whole {
+                                planner
+                                    .plan(&request)
+                                    .map(|plan| plan.footprint.peak.bytes.expected)
+                            } else {
+                                planner.assess(&request).map(|found| found.peak.expected)
+                            };
+                            peaks = peaks.wrapping_add(bytes.unwrap_or(0));
+                        }
                     }
                 }
                 peaks

@@ -133,22 +133,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// What mlx-lm refuses.
     pub fn assess(&self) -> Result<Assessment, PlanError> {
-        cache::check(self.model, &self.workload)?;
-        let weights_bytes = weights::total_bytes(self.model, self.scheme)?;
-        let Workload {
-            context_tokens,
-            concurrency,
-            ..
-        } = self.workload;
-        let peak = self
-            .peaks(weights_bytes)
-            .estimate(context_tokens, concurrency);
-        let outcome = verdict::outcome(peak, weights_bytes, &self.ceilings(), self.margin_bytes);
-        Ok(Assessment {
-            weights_bytes,
-            peak,
-            outcome,
-        })
+        Planner::default().assess(self)
     }
 
     /// The largest workloads that fit; zeros where mlx-lm refuses the quantization.
@@ -182,7 +167,8 @@ impl<'a> Request<'a> {
 }
 
 /// Answers requests one after the other. What was played for one is kept for the next, as long as they are about the
-/// same model, scheme, backend and everything of the workload but its context and concurrency.
+/// same model, type of activations, backend and everything of the workload but its context and concurrency. Ask all
+/// about one quantization before the next.
 #[derive(Debug, Default)]
 pub struct Planner<'a> {
     kept: Option<Kept<'a>>,
@@ -199,9 +185,15 @@ struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    fn of(request: &Request<'a>) -> Result<Self, PlanError> {
+    fn of(request: &Request<'a>, before: Option<Self>) -> Result<Self, PlanError> {
         let totals = weights::totals(request.model, request.scheme)?;
-        let peaks = request.peaks(totals.all_bytes);
+        let peaks = match before {
+            Some(mut before) if before.plays_alike(request) => {
+                before.peaks.repack(request.scheme, totals.all_bytes);
+                before.peaks
+            }
+            _ => request.peaks(totals.all_bytes),
+        };
         Ok(Self {
             run: *peaks.run(),
             totals,
@@ -212,13 +204,18 @@ impl<'a> Kept<'a> {
     }
 
     fn serves(&self, request: &Request<'a>) -> bool {
+        std::ptr::eq(self.run.scheme, request.scheme) && self.plays_alike(request)
+    }
+
+    /// Whether what was played for this serves a request in whatever packing.
+    fn plays_alike(&self, request: &Request<'a>) -> bool {
         let alike = Workload {
             context_tokens: self.run.workload.context_tokens,
             concurrency: self.run.workload.concurrency,
             ..request.workload
         };
         std::ptr::eq(self.run.model, request.model)
-            && std::ptr::eq(self.run.scheme, request.scheme)
+            && self.run.scheme.dtype == request.scheme.dtype
             && self.run.rules == Rules::of(request.backend, request.machine)
             && self.run.workload == alike
     }
@@ -230,14 +227,7 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// What mlx-lm refuses.
     pub fn plan(&mut self, request: &Request<'a>) -> Result<Plan, PlanError> {
-        cache::check(request.model, &request.workload)?;
-        if !self.kept.as_ref().is_some_and(|kept| kept.serves(request)) {
-            self.kept = None;
-        }
-        let kept = match &mut self.kept {
-            Some(kept) => kept,
-            none => none.insert(Kept::of(request)?),
-        };
+        let kept = self.kept(request)?;
         let (model, workload, dtype) = (request.model, &request.workload, request.scheme.dtype);
         let weights_bytes = kept.totals.all_bytes;
         let peaks = &mut kept.peaks;
@@ -275,5 +265,39 @@ impl<'a> Planner<'a> {
                 peaks,
             ),
         })
+    }
+    /// Peak and outcome alone.
+    ///
+    /// # Errors
+    /// What mlx-lm refuses.
+    pub fn assess(&mut self, request: &Request<'a>) -> Result<Assessment, PlanError> {
+        let kept = self.kept(request)?;
+        let weights_bytes = kept.totals.all_bytes;
+        let Workload {
+            context_tokens,
+            concurrency,
+            ..
+        } = request.workload;
+        let peak = kept.peaks.estimate(context_tokens, concurrency);
+        Ok(Assessment {
+            weights_bytes,
+            peak,
+            outcome: verdict::outcome(
+                peak,
+                weights_bytes,
+                &request.ceilings(),
+                request.margin_bytes,
+            ),
+        })
+    }
+
+    /// What serves the request.
+    fn kept(&mut self, request: &Request<'a>) -> Result<&mut Kept<'a>, PlanError> {
+        cache::check(request.model, &request.workload)?;
+        let kept = match self.kept.take() {
+            Some(kept) if kept.serves(request) => kept,
+            other => Kept::of(request, other)?,
+        };
+        Ok(self.kept.insert(kept))
     }
 }

@@ -220,6 +220,30 @@ impl fmt::Display for Quant {
     }
 }
 
+/// Bits that affine packings come in, the most first.
+const AFFINE_BITS: [u8; 6] = [8, 6, 5, 4, 3, 2];
+
+impl Quant {
+    /// The same with fewer bits, the most first: of a packing those of its kind and group, of what is plain the usual
+    /// packings.
+    pub fn lighter(self) -> impl Iterator<Item = Self> {
+        let (kind, below) = match self {
+            Self::Plain(_) => (Some(Packing::affine(0, 64)), u8::MAX),
+            Self::Packed(packing) => (Some(packing), packing.bits),
+            Self::Mixed(_) | Self::Blocks(_) => (None, 0),
+        };
+        AFFINE_BITS.into_iter().filter_map(move |bits| {
+            let kind = kind.filter(|_| bits < below)?;
+            let mode = match (kind.mode, bits) {
+                (Mode::Affine, _) => Mode::Affine,
+                (Mode::Mxfp8, 4) => Mode::Mxfp4,
+                _ => return None,
+            };
+            Some(Self::Packed(Packing { mode, bits, ..kind }))
+        })
+    }
+}
+
 /// A quantization that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum QuantError {
@@ -377,6 +401,24 @@ impl Scheme {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lighter_packings_are_of_the_same_kind() {
+        let lighter = |name: &str| {
+            let quant: Quant = name.parse().unwrap();
+            let names: Vec<_> = quant.lighter().map(|q| q.to_string()).collect();
+            names.join(" ")
+        };
+        assert_eq!(lighter("int5:g32"), "int4:g32 int3:g32 int2:g32");
+        assert_eq!(
+            lighter("bf16"),
+            "int8:g64 int6:g64 int5:g64 int4:g64 int3:g64 int2:g64"
+        );
+        assert_eq!(lighter("mxfp8"), "mxfp4");
+        for none in ["int2", "mxfp4", "nvfp4", "mixed_3_6"] {
+            assert_eq!(lighter(none), "");
+        }
+    }
 
     #[test]
     fn names_are_read_and_printed() {

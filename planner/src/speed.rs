@@ -268,16 +268,15 @@ fn decode_seconds(
     (streaming + arithmetic + launching, bound)
 }
 
-/// A decoding step at which no cache grows.
+/// Tokens by which contexts and chunks are looked at: between, work is a straight line.
+const STRIDE: u64 = 256;
+
+/// A decoding step at which no cache grows, the same one for all contexts of a stride: how many kernels it takes does not
+/// depend on where in it.
 fn single_token(workload: &Workload) -> Chunk {
-    let before = workload.context_tokens - 1;
     Chunk {
         tokens: 1,
-        before: if before.is_multiple_of(256) {
-            before + 1
-        } else {
-            before
-        },
+        before: (workload.context_tokens - 1) / STRIDE * STRIDE + 1,
         sequences: 1.0,
         held: 1.0,
         after_chunk_of: 0,
@@ -343,8 +342,16 @@ fn prompt_work(workload: &Workload, peaks: &mut Peaks<'_>) -> Tally {
             add(i * step, step, 1.0);
         }
     }
-    if rest > 0 {
-        add(full * step, rest, 1.0);
+    let below = rest / STRIDE * STRIDE;
+    if below == 0 || below == rest {
+        if rest > 0 {
+            add(full * step, rest, 1.0);
+        }
+    } else {
+        let above = (below + STRIDE).min(step);
+        let share = (rest - below) as f64 / (above - below) as f64;
+        add(full * step, below, 1.0 - share);
+        add(full * step, above, share);
     }
     total
 }

@@ -4,7 +4,7 @@ use crate::cache::{self, Workload};
 use crate::model::{KvQuantSupport, Model};
 use crate::quant::Scheme;
 use crate::working_set::{
-    Assumptions, Chunk, DECODES_AT_ONCE, Ladder, PROMPTS_AT_ONCE, Rules, Tally,
+    Assumptions, Chunk, DECODES_AT_ONCE, Height, Ladder, PROMPTS_AT_ONCE, Rules, Tally,
 };
 
 /// A figure with its interval.
@@ -108,6 +108,14 @@ impl<'a> Peaks<'a> {
         }
     }
 
+    /// Turns to weights in another scheme. What was played is kept, as it depends on the type of the activations alone,
+    /// which must be the same.
+    pub(crate) fn repack(&mut self, scheme: &'a Scheme, weights_bytes: u64) {
+        self.run.scheme = scheme;
+        self.run.weights_bytes = weights_bytes;
+        self.ladder.repack(scheme, weights_bytes);
+    }
+
     /// What they are of.
     #[must_use]
     pub const fn run(&self) -> &Run<'a> {
@@ -116,21 +124,11 @@ impl<'a> Peaks<'a> {
 
     /// The interval of the peak with `context_tokens` in each of `concurrency` caches; it never falls in either.
     pub fn estimate(&mut self, context_tokens: u64, concurrency: u64) -> Estimate {
-        let height = self.ladder_height(context_tokens, concurrency);
+        let height = self.ladder.height(context_tokens, concurrency);
         self.total(height, context_tokens, concurrency).0
     }
 
-    fn ladder_height(&mut self, context_tokens: u64, concurrency: u64) -> (f64, f64, bool) {
-        let height = self.ladder.height(context_tokens, concurrency);
-        (height.expected, height.high, height.decoding)
-    }
-
-    fn total(
-        &self,
-        (expected, high, _): (f64, f64, bool),
-        context_tokens: u64,
-        concurrency: u64,
-    ) -> (Estimate, u64) {
+    fn total(&self, height: Height, context_tokens: u64, concurrency: u64) -> (Estimate, u64) {
         let workload = Workload {
             context_tokens,
             concurrency,
@@ -138,8 +136,8 @@ impl<'a> Peaks<'a> {
         };
         let base = self.run.weights_bytes;
         let at_rest = cache::bytes_at_rest(self.run.model, &workload, self.run.scheme.dtype);
-        let slack = (high - expected).max(0.0) as u64;
-        let expected = base.saturating_add(expected as u64);
+        let slack = height.high.saturating_sub(height.expected);
+        let expected = base.saturating_add(height.expected);
         let least = base.saturating_add(at_rest).min(expected);
         (
             Estimate {
@@ -153,11 +151,11 @@ impl<'a> Peaks<'a> {
 
     /// The fullest moment of the run with `context_tokens` in each of `concurrency` caches.
     pub fn peak(&mut self, context_tokens: u64, concurrency: u64) -> Peak {
-        let height = self.ladder_height(context_tokens, concurrency);
+        let height = self.ladder.height(context_tokens, concurrency);
         let (bytes, at_rest) = self.total(height, context_tokens, concurrency);
         let over_weights = bytes.expected - self.run.weights_bytes;
         let cache_bytes = at_rest.min(over_weights);
-        let phase = match (height.2, context_tokens) {
+        let phase = match (height.decoding, context_tokens) {
             (_, 1) => Phase::FirstToken,
             (true, _) => Phase::Decode,
             (false, n) => Phase::Prefill {
@@ -221,7 +219,8 @@ impl<'a> Peaks<'a> {
                     tokens: chunk.tokens,
                 },
             );
-            let bytes = (player.fullest_bytes(&workload, &chunk, 0.0) as u64).max(least);
+            let bytes =
+                (player.fullest_bytes(&workload, &chunk, self.run.scheme) as u64).max(least);
             let bytes = base.saturating_add(bytes).min(peak.bytes.expected);
             // The moment that the peak was found at has the peak's own figure.
             let bytes = if phase == peak.phase {

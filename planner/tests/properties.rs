@@ -35,6 +35,16 @@ const RISING: [&str; 8] = [
     "int2", "int3", "int4", "int5", "int6", "int8", "bf16", "fp32",
 ];
 
+/// Pairs that rise in bits within one group size and kind.
+const PAIRS: [(&str, &str); 6] = [
+    ("int2:g32", "int3:g32"),
+    ("int4:g32", "int8:g32"),
+    ("int3:g128", "int4:g128"),
+    ("int4:g128", "int6:g128"),
+    ("int2", "int8"),
+    ("mxfp4", "mxfp8"),
+];
+
 #[derive(Debug, Clone)]
 struct Asked {
     model: usize,
@@ -81,22 +91,28 @@ impl Asked {
     ) -> T {
         let (_, model) = &models()[self.model];
         let quant: Quant = RISING[quant].parse().unwrap();
-        let scheme = Scheme::new(model.dtype, quant);
-        answer(&Request {
-            model,
-            scheme: &scheme,
+        answer(&self.request(&Scheme::new(model.dtype, quant), workload))
+    }
+
+    fn request<'a>(&self, scheme: &'a Scheme, workload: Workload) -> Request<'a> {
+        Request {
+            model: &models()[self.model].1,
+            scheme,
             workload,
             machine: &machines()[self.machine],
             backend: self.backend,
             limits: Limits::default(),
             margin_bytes: 0,
-        })
+        }
     }
 
     /// Expected and high peak; None where mlx-lm refuses.
     fn peak(&self, quant: usize, workload: Workload) -> Option<(u64, u64)> {
-        let found = self.with(quant, workload, |r| r.assess().ok())?;
-        Some((found.peak.expected, found.peak.high))
+        self.with(quant, workload, |r| peak_of(r))
+    }
+
+    fn peak_in(&self, scheme: &Scheme, workload: Workload) -> Option<(u64, u64)> {
+        peak_of(&self.request(scheme, workload))
     }
 
     fn plan(&self) -> Option<Plan> {
@@ -113,6 +129,11 @@ impl Asked {
     fn name(&self) -> &'static str {
         models()[self.model].0
     }
+}
+
+fn peak_of(request: &Request<'_>) -> Option<(u64, u64)> {
+    let found = request.assess().ok()?;
+    Some((found.peak.expected, found.peak.high))
 }
 
 fn not_less(
@@ -147,20 +168,22 @@ proptest! {
         not_less(&asked, asked.peak(asked.quant, asked.workload), asked.peak(asked.quant, busier), "more concurrency")?;
     }
 
-    /// Of models whose weights outweigh what is held beside them: below, see `Tape::weight_elements`.
     #[test]
     fn more_bits_never_need_less(asked in asked()) {
-        let usual = Workload {
-            context_tokens: 1 + asked.workload.context_tokens % 131_072,
-            prefill_step_tokens: 2048,
-            ..asked.workload
-        };
-        if asked.rises() && models()[asked.model].1.parameters() >= 1 << 30 {
-            let (less, more) = (asked.peak(asked.quant, usual), asked.peak(asked.quant + 1, usual));
-            if let (Some(less), Some(more)) = (less, more) {
-                prop_assert!(more.0 >= less.0, "{}: more bits take less: {less:?} → {more:?}", asked.name());
-            }
+        if asked.rises() {
+            not_less(&asked, asked.peak(asked.quant, asked.workload), asked.peak(asked.quant + 1, asked.workload), "more bits")?;
         }
+    }
+
+    #[test]
+    fn packings_of_any_size_and_kind_never_need_less_with_more_bits(asked in asked(), pair in 0..PAIRS.len()) {
+        let (less, more) = PAIRS[pair];
+        let peak = |name: &str| {
+            let model = &models()[asked.model].1;
+            let scheme = Scheme::new(model.dtype, name.parse::<Quant>().unwrap());
+            asked.peak_in(&scheme, asked.workload)
+        };
+        not_less(&asked, peak(less), peak(more), "more bits")?;
     }
 
     #[test]
@@ -234,12 +257,12 @@ proptest! {
     #[test]
     fn a_planner_that_knows_more_answers_the_same(asked in asked(), contexts in proptest::collection::vec(1_u64..200_000, 1..5)) {
         let (_, model) = &models()[asked.model];
-        let scheme = Scheme::new(model.dtype, RISING[asked.quant].parse::<Quant>().unwrap());
+        let schemes = RISING.map(|name| Scheme::new(model.dtype, name.parse::<Quant>().unwrap()));
         let mut planner = Planner::default();
         for (i, context_tokens) in contexts.into_iter().enumerate() {
             let request = Request {
                 model,
-                scheme: &scheme,
+                scheme: &schemes[(asked.quant + i / 2) % RISING.len()],
                 workload: Workload { context_tokens, concurrency: 1 + i as u64 % 3, ..asked.workload },
                 machine: &machines()[(asked.machine + i) % machines().len()],
                 backend: asked.backend,
@@ -247,6 +270,7 @@ proptest! {
                 margin_bytes: 0,
             };
             prop_assert_eq!(planner.plan(&request).ok(), request.plan().ok(), "{}", asked.name());
+            prop_assert_eq!(planner.assess(&request).ok(), request.assess().ok(), "{}", asked.name());
         }
     }
 

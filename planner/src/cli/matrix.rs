@@ -1,6 +1,7 @@
 //! `shvplan matrix`: one table over models, quantizations and contexts.
 
 use shvplan::plan::{Planner, Request};
+use shvplan::quant::Scheme;
 use shvplan::units::gib;
 
 use super::args::MatrixArgs;
@@ -34,13 +35,17 @@ pub(super) fn run(args: &MatrixArgs) -> Result<Ending, Failure> {
                 continue;
             }
         };
-        for quant in &args.quants {
-            let scheme = resolve::scheme(Some(quant), &described)?;
-            let mut planner = Planner::default();
+        let schemes: Vec<Scheme> = args
+            .quants
+            .iter()
+            .map(|quant| resolve::scheme(Some(quant), &described))
+            .collect::<Result<_, _>>()?;
+        let mut planner = Planner::default();
+        for scheme in &schemes {
             for &context in &args.contexts {
                 let request = Request {
                     model: &described.model,
-                    scheme: &scheme,
+                    scheme,
                     workload: resolve::workload(context, &args.load)?,
                     machine: &machine,
                     backend: args.machine.backend,

@@ -2,7 +2,7 @@
 
 use shvplan::budget::{self, Machine};
 use shvplan::model::families;
-use shvplan::plan::Request;
+use shvplan::plan::{Planner, Request};
 use shvplan::quant::Scheme;
 use shvplan::source::catalog::{Entry, MODELS};
 use shvplan::verdict::Outcome;
@@ -98,18 +98,25 @@ fn plan_all(
     let (_, limits, margin_bytes) = resolve::machine(&args.machine)?;
     let workload = resolve::workload(args.workload.context, &args.workload.load)?;
     let mut rows = Vec::new();
-    for quant in &args.quants {
-        let scheme: Scheme = resolve::scheme(Some(quant), described)?;
+    let schemes: Vec<Scheme> = args
+        .quants
+        .iter()
+        .map(|quant| resolve::scheme(Some(quant), described))
+        .collect::<Result<_, _>>()?;
+    let mut planner = Planner::default();
+    for scheme in &schemes {
         let request = Request {
             model: &described.model,
-            scheme: &scheme,
+            scheme,
             workload,
             machine,
             backend: args.machine.backend,
             limits,
             margin_bytes,
         };
-        let Ok(plan) = request.plan() else { continue };
+        let Ok(plan) = planner.plan(&request) else {
+            continue;
+        };
         let candidate = Candidate::new(name, &request, &plan);
         if args
             .min_speed

@@ -5,6 +5,7 @@
 //! `models/gemma4_text.py` (a dense network beside the experts), `models/nemotron_h.py` (experts without a gate, on a
 //! narrower stream).
 
+use super::counted::{Counted, Weights};
 use super::tape::{Buf, ONE, Out, Spec, Tape, Work};
 use super::{Chunk, Layer};
 use crate::model::traits::Activation;
@@ -99,7 +100,7 @@ pub(super) fn experts(
     if e.shared_ff > 0 && !traits.dense_beside {
         let d = dense(tape, layer, chunk, n, e.shared_ff, !traits.plain_experts);
         if traits.shared_gate {
-            let weights = Tape::packed_elements(Packing::PRECISE, hidden as f64);
+            let weights = Weights::Fixed(hidden as f64 * Counted::share(Packing::PRECISE));
             let spec = Spec {
                 weights,
                 flops: 2.0 * rows * hidden as f64,
@@ -126,9 +127,12 @@ fn route(
 ) -> (Buf, Buf) {
     let elements = e.experts as f64 * layer.hidden as f64;
     let weights = match layer.traits.router_bits {
-        0 => tape.weight_elements(elements, layer.hidden),
-        bits if bits >= 16 => elements,
-        _ => Tape::packed_elements(Packing::PRECISE, elements),
+        0 => Weights::Matrix {
+            elements,
+            last: layer.hidden,
+        },
+        bits if bits >= 16 => Weights::Fixed(elements),
+        _ => Weights::Fixed(elements * Counted::share(Packing::PRECISE)),
     };
     let spec = Spec {
         weights,
@@ -154,7 +158,10 @@ fn network(tape: &mut Tape, layer: &Layer<'_>, sent: f64, x: Buf, index: Buf, e:
     let product = |tape: &mut Tape, x: Buf, input: u64, output: u64| {
         let one = input as f64 * output as f64;
         let spec = Spec {
-            weights: tape.weight_elements(one * e.experts as f64, input),
+            weights: Weights::Matrix {
+                elements: one * e.experts as f64,
+                last: input,
+            },
             flops: 2.0 * sent * one,
             work: Work::Experts,
             ..ONE

@@ -1,37 +1,36 @@
 //! Caches and working set by context and concurrency, never falling in either.
 //!
 //! Played exactly, the fullest moment moves by tens of MB from one context to the next, as the ends of command buffers
-//! shift. So it is played at doubling contexts (fourfold ones where no window ends any more) and doubling concurrency,
-//! never less than before, and straight lines join what was played.
+//! shift. So it is played at some contexts and doubling concurrency ([`rungs`]), never less than before nor than with
+//! lighter weights, and straight lines join what was played.
 
-use super::{Assumptions, Chunk, DECODES_AT_ONCE, PROMPTS_AT_ONCE, Player, Rules};
+mod rungs;
+
+use super::counted::Counted;
+use super::player::Player;
+use super::{Assumptions, DECODES_AT_ONCE, Rules};
 use crate::cache::{self, KvQuant, Workload};
 use crate::model::{KvQuantSupport, Model};
-use crate::quant::Scheme;
+use crate::quant::{Quant, Scheme};
+use crate::weights;
 
-/// The least context that is played.
-const FIRST_TOKENS: u64 = 16;
-/// Beyond this context, what is played is four times as long from one to the next: windows of attention and chunks of
-/// caches have ended by then, and what is left grows in proportion.
-const STRAIGHT_TOKENS: u64 = 16_384;
-/// Tokens by which caches grow while decoding.
-const GROWTH: u64 = 256;
+use rungs::{FIRST_TOKENS, Fullest, Rung, Rungs, Steps};
 
 /// Caches and working set together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Height {
     /// Most likely, bytes.
-    pub(crate) expected: f64,
+    pub(crate) expected: u64,
     /// Not more than this, bytes.
-    pub(crate) high: f64,
+    pub(crate) high: u64,
     /// It comes while decoding.
     pub(crate) decoding: bool,
 }
 
 impl Height {
     const NONE: Self = Self {
-        expected: 0.0,
-        high: 0.0,
+        expected: 0,
+        high: 0,
         decoding: false,
     };
 
@@ -55,8 +54,18 @@ impl Height {
         }
     }
 
-    fn between(self, above: Self, share: f64) -> Self {
-        let line = |a: f64, b: f64| a + (b - a) * share;
+    /// The point of a straight line that is `part` of `whole` on the way from here to `above`, which is higher. In whole
+    /// numbers, so that a line that is nowhere lower has no lower point.
+    fn between(self, above: Self, part: u64, whole: u64) -> Self {
+        let (part, whole) = (part.min(whole), whole.max(1));
+        let line = |a: u64, b: u64| {
+            let rise = b.saturating_sub(a);
+            let risen = rise.checked_mul(part).map_or_else(
+                || (u128::from(rise) * u128::from(part) / u128::from(whole)) as u64,
+                |product| product / whole,
+            );
+            a + risen
+        };
         Self {
             expected: line(self.expected, above.expected),
             high: line(self.high, above.high),
@@ -65,29 +74,42 @@ impl Height {
     }
 }
 
-/// Heights by context for one number of sequences.
-#[derive(Debug, Default)]
-struct Steps {
-    /// At one prefill step and its multiples.
-    long: Vec<Height>,
-    /// At contexts that one prefill step holds, doubling from 16; each as it was played.
-    short: Vec<Height>,
-}
-
 /// Heights of one model, scheme and backend; what was played is kept.
 #[derive(Debug)]
 pub(crate) struct Ladder<'a> {
-    player: Player<'a>,
+    rungs: Rungs<'a>,
     model: &'a Model,
     scheme: &'a Scheme,
     /// Everything but context and concurrency.
     workload: Workload,
-    weights_bytes: f64,
+    weights_bytes: u64,
     rules: Rules,
+    counted: Counted,
     kv_quant: Option<KvQuant>,
     /// By sequences: 1, 2, 4 … 32; caches as they are, and quantized.
-    plain: Vec<Steps>,
-    quantized: Vec<Steps>,
+    plain: Vec<Steps<Height>>,
+    quantized: Vec<Steps<Height>>,
+    /// The same model with fewer bits, as far as was looked.
+    lighter: Vec<Lighter>,
+    still_lighter: std::vec::IntoIter<Quant>,
+}
+
+/// Weights of fewer bits.
+#[derive(Debug, Clone, Copy)]
+struct Lighter {
+    counted: Counted,
+    weights_bytes: u64,
+}
+
+/// Packings of fewer bits than a scheme's; none where it is not the same throughout.
+fn lighter_than(model: &Model, scheme: &Scheme) -> std::vec::IntoIter<Quant> {
+    let uniform = scheme.overrides.is_none() && scheme.dtype.bytes() == model.dtype.bytes();
+    let all: Vec<Quant> = if uniform {
+        scheme.quant.lighter().collect()
+    } else {
+        Vec::new()
+    };
+    all.into_iter()
 }
 
 impl<'a> Ladder<'a> {
@@ -98,24 +120,40 @@ impl<'a> Ladder<'a> {
         workload: &Workload,
         weights_bytes: u64,
     ) -> Self {
+        let player = Player::new(model, scheme.dtype, rules);
         Self {
-            player: Player::new(model, scheme, rules),
+            rungs: Rungs::new(model, scheme.dtype, *workload, player),
             model,
             scheme,
             workload: *workload,
-            weights_bytes: weights_bytes as f64,
+            weights_bytes,
             rules,
+            counted: Counted::stored(scheme),
             kv_quant: workload
                 .kv_quant
                 .filter(|_| model.kv_quant == KvQuantSupport::Yes),
             plain: Vec::new(),
             quantized: Vec::new(),
+            lighter: Vec::new(),
+            still_lighter: lighter_than(model, scheme),
         }
+    }
+
+    /// The same with weights in another scheme of the same type of activations; what was played is kept.
+    pub(crate) fn repack(&mut self, scheme: &'a Scheme, weights_bytes: u64) {
+        debug_assert_eq!(self.scheme.dtype, scheme.dtype, "caches are of that type");
+        self.scheme = scheme;
+        self.weights_bytes = weights_bytes;
+        self.counted = Counted::stored(scheme);
+        self.plain.clear();
+        self.quantized.clear();
+        self.lighter.clear();
+        self.still_lighter = lighter_than(self.model, scheme);
     }
 
     /// The player, to look at single chunks.
     pub(crate) fn player(&mut self) -> &mut Player<'a> {
-        &mut self.player
+        self.rungs.player()
     }
 
     /// Height of a run with `tokens` in each of `sequences` caches at its end.
@@ -152,8 +190,8 @@ impl<'a> Ladder<'a> {
                     }),
                     ..workload
                 };
-                let both = cache::bytes_at_rest(self.model, &old, dtype) as f64
-                    + cache::bytes_at_rest(self.model, &new, dtype) as f64;
+                let both = cache::bytes_at_rest(self.model, &old, dtype)
+                    .saturating_add(cache::bytes_at_rest(self.model, &new, dtype));
                 let converting = Height {
                     expected: both,
                     high: both,
@@ -162,7 +200,7 @@ impl<'a> Ladder<'a> {
                 plain.max(quantized).max(converting)
             }
         };
-        let caches = cache::peak_bytes(self.model, &workload, dtype) as f64;
+        let caches = cache::peak_bytes(self.model, &workload, dtype);
         height.expected = height.expected.max(caches);
         height.high = height.high.max(height.expected);
         height
@@ -182,100 +220,70 @@ impl<'a> Ladder<'a> {
                 concurrency: 1,
                 ..self.workload
             };
-            let more = (sequences - at) as f64
-                * cache::bytes_at_rest(self.model, &one, self.scheme.dtype) as f64;
+            let one = cache::bytes_at_rest(self.model, &one, self.scheme.dtype);
+            let more = one.saturating_mul(sequences - at);
             let (relative, _) = self.slack(sequences);
+            let slack = (more as f64 * relative) as u64;
             return Height {
-                expected: low.expected + more,
-                high: low.high + more * (1.0 + relative),
+                expected: low.expected.saturating_add(more),
+                high: low.high.saturating_add(more).saturating_add(slack),
                 ..low
             };
         }
         let high = self.by_tokens(tokens, below + 1, kv);
-        low.between(high, (sequences - at) as f64 / at as f64)
+        low.between(high, sequences - at, at)
     }
 
     fn by_tokens(&mut self, tokens: u64, exponent: usize, kv: Option<KvQuant>) -> Height {
         let step = self.workload.prefill_step_tokens;
         let line = |low: (u64, Height), high: (u64, Height)| {
-            let share = (tokens - low.0) as f64 / (high.0 - low.0).max(1) as f64;
-            low.1.between(high.1, share.min(1.0))
+            low.1
+                .between(high.1, tokens.saturating_sub(low.0), high.0 - low.0)
         };
         if tokens >= step {
-            let below = index_of(step, tokens);
-            let at = tokens_of(step, below);
-            let low = self.long(below, exponent, kv);
+            let below = Rung::below(step, tokens);
+            let at = below.tokens(step);
+            let low = self.at(below, exponent, kv);
             if at == tokens {
                 return low;
             }
-            let high = self.long(below + 1, exponent, kv);
-            return line((at, low), (tokens_of(step, below + 1), high));
+            let high = self.at(below.above(), exponent, kv);
+            return line((at, low), (below.above().tokens(step), high));
         }
-        let whole = self.long(0, exponent, kv);
+        let whole = self.at(Rung::long(0), exponent, kv);
+        let below = Rung::below(step, tokens);
+        let low = self.at(below, exponent, kv).min(whole);
         if tokens <= FIRST_TOKENS {
-            return self.short(0, exponent, kv).min(whole);
+            return low;
         }
-        let below = (tokens / FIRST_TOKENS).ilog2();
-        let at = FIRST_TOKENS << below;
-        let low = self.short(below as usize, exponent, kv).min(whole);
-        let next = at * 2;
-        if next >= step {
-            line((at, low), (step, whole))
+        let next = below.above();
+        let high = if next.tokens(step) >= step {
+            whole
         } else {
-            line(
-                (at, low),
-                (
-                    next,
-                    self.short(below as usize + 1, exponent, kv).min(whole),
-                ),
-            )
-        }
-    }
-
-    /// Height at the prefill step's multiple of that index.
-    fn long(&mut self, index: usize, exponent: usize, kv: Option<KvQuant>) -> Height {
-        self.grow(exponent, kv);
-        for known in self.steps(exponent, kv).long.len()..=index {
-            let tokens = tokens_of(self.workload.prefill_step_tokens, known);
-            let mut height = self.played(tokens, 1 << exponent, kv);
-            if known > 0 {
-                height = height.max(self.steps(exponent, kv).long[known - 1]);
-            }
-            if exponent > 0 {
-                height = height.max(self.long(known, exponent - 1, kv));
-            }
-            self.steps(exponent, kv).long.push(height);
-        }
-        self.steps(exponent, kv).long[index]
-    }
-
-    /// Height at 16 tokens doubled `index` times, below one prefill step.
-    fn short(&mut self, index: usize, exponent: usize, kv: Option<KvQuant>) -> Height {
-        self.grow(exponent, kv);
-        for known in self.steps(exponent, kv).short.len()..=index {
-            let tokens = (FIRST_TOKENS << known).min(self.workload.prefill_step_tokens);
-            let mut height = self.played(tokens, 1 << exponent, kv);
-            if known > 0 {
-                height = height.max(self.steps(exponent, kv).short[known - 1]);
-            }
-            if exponent > 0 {
-                height = height.max(self.short(known, exponent - 1, kv));
-            }
-            self.steps(exponent, kv).short.push(height);
-        }
-        self.steps(exponent, kv).short[index]
-    }
-
-    fn steps(&mut self, exponent: usize, kv: Option<KvQuant>) -> &mut Steps {
-        let all = if kv.is_some() {
-            &mut self.quantized
-        } else {
-            &mut self.plain
+            self.at(next, exponent, kv).min(whole)
         };
-        &mut all[exponent]
+        line((below.tokens(step), low), (next.tokens(step), high))
     }
 
-    fn grow(&mut self, exponent: usize, kv: Option<KvQuant>) {
+    /// Height at a rung: never less than at the one below, nor than with fewer sequences.
+    fn at(&mut self, rung: Rung, exponent: usize, kv: Option<KvQuant>) -> Height {
+        let known = self.heights(rung, exponent, kv).len();
+        for index in known..=rung.index {
+            let rung = Rung { index, ..rung };
+            let mut height = self.played(rung, exponent, kv);
+            if let Some(&below) = self.heights(rung, exponent, kv).last() {
+                height = height.max(below);
+            }
+            if exponent > 0 {
+                height = height.max(self.at(rung, exponent - 1, kv));
+            }
+            self.heights(rung, exponent, kv).push(height);
+        }
+        self.heights(rung, exponent, kv)[rung.index]
+    }
+
+    /// Heights that are known on the side of a rung.
+    fn heights(&mut self, rung: Rung, exponent: usize, kv: Option<KvQuant>) -> &mut Vec<Height> {
         let all = if kv.is_some() {
             &mut self.quantized
         } else {
@@ -284,52 +292,70 @@ impl<'a> Ladder<'a> {
         while all.len() <= exponent {
             all.push(Steps::default());
         }
+        all[exponent].side(rung)
     }
 
-    /// Plays the last chunk of a prompt of `tokens`, and the decoding step at which its caches grow.
-    fn played(&mut self, tokens: u64, sequences: u64, kv: Option<KvQuant>) -> Height {
-        let workload = Workload {
-            context_tokens: tokens,
-            concurrency: sequences,
-            kv_quant: kv.map(|kv| KvQuant {
-                start_tokens: 0,
-                ..kv
-            }),
-            ..self.workload
-        };
-        let size = workload.prefill_step_tokens.min(tokens);
-        let held = sequences as f64;
-        let prompt = Chunk {
-            tokens: size,
-            before: tokens - size,
-            sequences: sequences.min(PROMPTS_AT_ONCE) as f64,
-            held,
-            after_chunk_of: 0,
-            quantized: kv,
-            logits: false,
-        };
-        let reading = self.player.fullest_bytes(&workload, &prompt, 0.0);
-        let decoding = Chunk {
-            tokens: 1,
-            before: tokens
-                .div_ceil(GROWTH)
-                .saturating_sub(1)
-                .saturating_mul(GROWTH),
-            sequences: sequences.min(DECODES_AT_ONCE) as f64,
-            logits: true,
-            ..prompt
-        };
-        let writing = self.player.fullest_bytes(&workload, &decoding, reading);
-        let expected = reading.max(writing);
-        let caches = cache::bytes_at_rest(self.model, &workload, self.scheme.dtype) as f64;
-        let (relative, share) = self.slack(sequences);
-        let slack =
-            relative * (self.weights_bytes + expected) + share * (expected - caches).max(0.0);
-        Height {
-            expected,
-            high: expected + slack,
-            decoding: writing > reading,
+    /// Height at a rung as it is played; with weights never less than with lighter ones.
+    fn played(&mut self, rung: Rung, exponent: usize, kv: Option<KvQuant>) -> Height {
+        if exponent > 0 {
+            let fullest = self.rungs.several(rung, exponent, kv);
+            return self.height_of(fullest, self.weights_bytes, 1 << exponent);
         }
+        let fullest = self.rungs.one(rung, kv, self.counted);
+        let mut height = self.height_of(fullest, self.weights_bytes, 1);
+        let (relative, share) = self.slack(1);
+        let most_above = (fullest.most - fullest.expected()).max(0.0);
+        for i in 0.. {
+            let Some(lighter) = self.lighter(i) else {
+                break;
+            };
+            // What weighs so much less cannot come to more, whatever it holds; nor can what weighs less still.
+            let less = self.weights_bytes.saturating_sub(lighter.weights_bytes);
+            if most_above * (1.0 + relative + share) < less as f64 * (1.0 + relative) {
+                break;
+            }
+            let other = self.rungs.one(rung, kv, lighter.counted);
+            let other = self.height_of(other, lighter.weights_bytes, 1);
+            height = height.max(Height {
+                expected: other.expected.saturating_sub(less),
+                high: other.high.saturating_sub(less),
+                ..other
+            });
+        }
+        height
+    }
+
+    fn height_of(&self, fullest: Fullest, weights_bytes: u64, sequences: u64) -> Height {
+        let expected = fullest.expected();
+        let (relative, share) = self.slack(sequences);
+        let slack = relative * (weights_bytes as f64 + expected)
+            + share * (expected - fullest.caches).max(0.0);
+        Height {
+            expected: expected as u64,
+            high: (expected + slack) as u64,
+            decoding: fullest.writing > fullest.reading,
+        }
+    }
+
+    /// The lighter weights of that number, the heaviest first.
+    ///
+    /// Played as they are, heavier weights end command buffers sooner, and less is held beside them: a few MB, which
+    /// outweigh what the weights grow by in models of a few million parameters only.
+    fn lighter(&mut self, number: usize) -> Option<Lighter> {
+        while self.lighter.len() <= number {
+            let quant = self.still_lighter.next()?;
+            let scheme = Scheme {
+                quant,
+                ..self.scheme.clone()
+            };
+            if let Ok(bytes) = weights::total_bytes(self.model, &scheme) {
+                self.lighter.push(Lighter {
+                    counted: Counted::stored(&scheme),
+                    weights_bytes: bytes,
+                });
+            }
+        }
+        self.lighter.get(number).copied()
     }
 
     /// Half the interval: a share of the peak, and a share of the working set.
@@ -344,33 +370,6 @@ impl<'a> Ladder<'a> {
     }
 }
 
-/// Doublings of a prefill step up to the first context after which everything grows in proportion.
-fn doublings(step: u64) -> usize {
-    STRAIGHT_TOKENS.div_ceil(step).next_power_of_two().ilog2() as usize
-}
-
-/// Tokens of the multiple of `step` with that index: doubling at first, fourfold later.
-fn tokens_of(step: u64, index: usize) -> u64 {
-    let doubled = doublings(step);
-    let shift = if index <= doubled {
-        index
-    } else {
-        doubled + 2 * (index - doubled)
-    };
-    step.saturating_mul(1 << shift.min(62))
-}
-
-/// The index of the largest multiple of `step` that is not above `tokens`, which are no fewer than `step`.
-fn index_of(step: u64, tokens: u64) -> usize {
-    let shift = (tokens / step).ilog2() as usize;
-    let doubled = doublings(step);
-    if shift <= doubled {
-        shift
-    } else {
-        doubled + (shift - doubled) / 2
-    }
-}
-
 /// Half the interval where all kinds of layers were compared with real Macs: shares of peak and of working set.
 const MEASURED: (f64, f64) = (0.02, 0.10);
 /// The same where a kind was not.
@@ -379,33 +378,5 @@ const ASSUMED: (f64, f64) = (0.03, 0.30);
 impl Default for Height {
     fn default() -> Self {
         Self::NONE
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_context_lies_between_two_that_are_played() {
-        for step in [1, 100, 512, 2048, 8192, 40_000] {
-            let played: Vec<u64> = (0..40).map(|i| tokens_of(step, i)).collect();
-            assert_eq!(played[0], step);
-            for tokens in
-                (step..step + 300).chain([16_383, 16_384, 16_385, 65_535, 65_536, 1 << 30])
-            {
-                if tokens >= step {
-                    let index = index_of(step, tokens);
-                    assert!(
-                        played[index] <= tokens && tokens < played[index + 1],
-                        "{step} {tokens}"
-                    );
-                }
-            }
-        }
-        assert_eq!(
-            (0..7).map(|i| tokens_of(2048, i)).collect::<Vec<_>>(),
-            [2048, 4096, 8192, 16_384, 65_536, 262_144, 1_048_576]
-        );
     }
 }

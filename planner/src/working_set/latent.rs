@@ -3,6 +3,7 @@
 //! Follows mlx-lm 0.32.2 `models/deepseek_v3.py`: scores of the positions first, as the mask of a second attention over
 //! keys and values expanded from the latent (prompt), or over the latent itself (one token).
 
+use super::counted::Weights;
 use super::tape::{Buf, ONE, Out, Spec, Tape, Work};
 use super::{Chunk, Layer, kv};
 use crate::model::CacheKind;
@@ -89,11 +90,14 @@ pub(super) fn latent(
 
 fn one(tape: &mut Tape, rows: f64, a: Latent, q: Buf, seen: kv::Seen, s: Buf) -> Buf {
     let heads = a.heads as f64;
-    let weights = tape.weight_elements(heads * a.nope as f64 * a.rank as f64, a.nope);
+    let weights = Weights::Matrix {
+        elements: heads * a.nope as f64 * a.rank as f64,
+        last: a.nope,
+    };
     let q = tape.op(
         &[q],
         Out::New(rows * heads * a.rank as f64),
-        Spec::weights(weights),
+        Spec::reads(weights),
     );
     let flops = 4.0 * rows * heads * seen.tokens * a.rank as f64;
     let spec = Spec {
@@ -108,7 +112,7 @@ fn one(tape: &mut Tape, rows: f64, a: Latent, q: Buf, seen: kv::Seen, s: Buf) ->
     tape.op(
         &[o],
         Out::New(rows * heads * a.v_dim as f64),
-        Spec::weights(weights),
+        Spec::reads(weights),
     )
 }
 
@@ -118,7 +122,10 @@ fn many(tape: &mut Tape, chunk: &Chunk, a: Latent, q: Buf, seen: kv::Seen, s: Bu
     let expanded = |tape: &mut Tape, width: u64| {
         let elements = heads * a.rank as f64 * width as f64;
         let spec = Spec {
-            weights: tape.weight_elements(elements, a.rank),
+            weights: Weights::Matrix {
+                elements,
+                last: a.rank,
+            },
             flops: 2.0 * elements * seen.tokens * chunk.sequences,
             work: Work::Matrix,
             ..ONE

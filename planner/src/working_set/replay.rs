@@ -5,15 +5,18 @@
 //! `metal/eval.cpp`, `transforms.cpp`). While a prompt is read the device is always behind, so the window is full.
 
 use super::backend::Rules;
-use super::tape::{MASKS_MAX, NEVER, Tape};
+use super::counted::Counted;
+use super::tape::{MASKS_MAX, Masks, NEVER, Tape};
 
 /// Command buffers under way, at most.
 const RING: usize = 16;
 
 /// The state of a run of stretches, one after the other.
 #[derive(Debug)]
-pub(super) struct Replay {
+pub(super) struct Replay<'m> {
     rules: Rules,
+    counted: Counted,
+    masks: &'m Masks,
     active_bytes: f64,
     pub(super) peak_bytes: f64,
     /// Bytes that go when the command buffer being written has completed.
@@ -29,11 +32,13 @@ pub(super) struct Replay {
     mask_last: [i64; MASKS_MAX],
 }
 
-impl Replay {
+impl<'m> Replay<'m> {
     /// Begins with `bytes` held.
-    pub(super) fn new(rules: Rules, bytes: f64) -> Self {
+    pub(super) fn new(rules: Rules, counted: Counted, masks: &'m Masks, bytes: f64) -> Self {
         Self {
             rules,
+            counted,
+            masks,
             active_bytes: bytes,
             peak_bytes: bytes,
             freed_bytes: 0.0,
@@ -67,9 +72,12 @@ impl Replay {
             }
             at = end;
             if op.mask > 0 {
-                self.read_mask(tape, usize::from(op.mask - 1));
+                self.read_mask(usize::from(op.mask - 1));
             }
             self.elements += op.elements;
+            if op.matrix > 0.0 {
+                self.elements += self.counted.elements(op.matrix, op.matrix_last);
+            }
             self.nodes += op.nodes;
             self.freed_bytes += op.free_bytes;
             self.index += 1;
@@ -79,9 +87,9 @@ impl Replay {
         }
     }
 
-    fn read_mask(&mut self, tape: &Tape, slot: usize) {
+    fn read_mask(&mut self, slot: usize) {
         if self.mask_last[slot] < self.first {
-            self.elements += tape.masks[slot].map_or(0.0, |m| m.elements);
+            self.elements += self.masks[slot].map_or(0.0, |m| m.elements);
         }
         self.mask_last[slot] = self.index;
     }

@@ -5,7 +5,8 @@ mod common;
 
 use super::Stretch;
 use super::backend::{Counting, Rules};
-use crate::quant::{Packing, Quant, Scheme};
+use super::counted::Weights;
+use crate::quant::Dtype;
 
 /// A buffer on the tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +43,11 @@ pub(super) struct Op {
     pub(super) alloc_bytes: f64,
     /// Bytes of arrays that are read here for the last time.
     pub(super) free_bytes: f64,
-    /// Elements that count whatever was touched before: weights.
+    /// Elements that count whatever was touched before.
     pub(super) elements: f64,
+    /// Elements of a weight matrix, which count as they are stored; and its last dimension.
+    pub(super) matrix: f64,
+    pub(super) matrix_last: u32,
     /// End of its touches; they begin where the operation before it ends.
     pub(super) touches_end: u32,
     /// Nodes towards the limit of a command buffer.
@@ -85,8 +89,8 @@ pub(super) struct Spec {
     pub(super) kernels: u32,
     /// Views made on the way; the CPU build dispatches one each.
     pub(super) views: u32,
-    /// Elements of weights that are read.
-    pub(super) weights: f64,
+    /// Weights that are read.
+    pub(super) weights: Weights,
     /// Floating-point operations.
     pub(super) flops: f64,
     /// What it computes.
@@ -97,7 +101,7 @@ pub(super) struct Spec {
 pub(super) const ONE: Spec = Spec {
     kernels: 1,
     views: 0,
-    weights: 0.0,
+    weights: Weights::Fixed(0.0),
     flops: 0.0,
     work: Work::Stream,
 };
@@ -107,8 +111,12 @@ impl Spec {
         Self { kernels, ..ONE }
     }
 
-    pub(super) const fn weights(weights: f64) -> Self {
+    pub(super) const fn reads(weights: Weights) -> Self {
         Self { weights, ..ONE }
+    }
+
+    pub(super) const fn weights(elements: f64) -> Self {
+        Self::reads(Weights::Fixed(elements))
     }
 
     pub(super) const fn scores(flops: f64) -> Self {
@@ -168,8 +176,17 @@ pub(super) struct Mask {
     pub(super) windowed: bool,
 }
 
+/// A place on the tape.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    ops: usize,
+    touches: usize,
+}
+
 /// Masks of different shape in one run.
 pub(super) const MASKS_MAX: usize = 8;
+/// The masks of one chunk.
+pub(super) type Masks = [Option<Mask>; MASKS_MAX];
 
 /// A stretch of operations being written, after others that are finished.
 #[derive(Debug)]
@@ -177,9 +194,6 @@ pub(super) struct Tape {
     pub(super) rules: Rules,
     /// Bytes of an element of the activations.
     pub(super) item: f64,
-    packing: Option<Packing>,
-    /// Several sequences go through at once.
-    several: bool,
     buffers: Vec<Buffer>,
     pub(super) ops: Vec<Op>,
     pub(super) touches: Vec<Touch>,
@@ -189,20 +203,14 @@ pub(super) struct Tape {
     resident_bytes: f64,
     /// Bytes of everything the stretch makes.
     made_bytes: f64,
-    pub(super) masks: [Option<Mask>; MASKS_MAX],
+    pub(super) masks: Masks,
 }
 
 impl Tape {
-    pub(super) fn new(rules: Rules, scheme: &Scheme) -> Self {
+    pub(super) fn new(rules: Rules, dtype: Dtype) -> Self {
         Self {
             rules,
-            item: scheme.dtype.bytes() as f64,
-            packing: match scheme.quant {
-                Quant::Plain(_) | Quant::Blocks(_) => None,
-                Quant::Packed(packing) => Some(packing),
-                Quant::Mixed(recipe) => Some(recipe.packing(false)),
-            },
-            several: false,
+            item: dtype.bytes() as f64,
             buffers: Vec::with_capacity(64),
             ops: Vec::with_capacity(256),
             touches: Vec::with_capacity(768),
@@ -214,11 +222,22 @@ impl Tape {
         }
     }
 
-    /// Forgets everything, keeping the memory; what is written next is of one sequence or of several.
-    pub(super) fn clear(&mut self, several: bool) {
-        self.several = several;
-        self.ops.clear();
-        self.touches.clear();
+    /// How far it is written.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            ops: self.ops.len(),
+            touches: self.touches.len(),
+        }
+    }
+
+    /// Forgets what was written since, keeping the memory.
+    pub(super) fn rewind(&mut self, mark: Mark) {
+        self.ops.truncate(mark.ops);
+        self.touches.truncate(mark.touches);
+    }
+
+    /// Begins the stretch of a chunk that shares no masks with those before.
+    pub(super) fn begin_chunk(&mut self) {
         self.masks = [None; MASKS_MAX];
     }
 
@@ -335,10 +354,17 @@ impl Tape {
         self.made_bytes += alloc_bytes;
         let counts_out = self.rules.counting == Counting::Distinct;
         self.touch(output, index, counts_out, &mut mask);
+        let (elements, matrix, last) = match spec.weights {
+            Weights::Fixed(elements) => (elements, 0.0, 0),
+            Weights::Matrix { elements, last } => (0.0, elements, last),
+        };
         self.ops.push(Op {
             alloc_bytes,
             free_bytes: 0.0,
-            elements: spec.weights,
+            elements,
+            matrix,
+            // No group divides the largest number, nor any matrix so wide.
+            matrix_last: u32::try_from(last).unwrap_or(u32::MAX),
             touches_end: self.touches.len() as u32,
             nodes: if self.rules.dispatches {
                 spec.kernels + 1 + spec.views

@@ -1,7 +1,7 @@
 //! Operations that most lists are made of.
 
+use super::super::counted::Weights;
 use super::{Buf, ONE, Out, Spec, Tape, Work};
-use crate::quant::Packing;
 
 impl Tape {
     /// Element-wise, over its own input.
@@ -19,29 +19,6 @@ impl Tape {
         self.op(&[a, b], Out::Into(b), ONE)
     }
 
-    /// Elements of a weight matrix of `elements`, as MLX counts them: packed words, scales and biases.
-    ///
-    /// More words end command buffers sooner, so that of one sequence a model of 8 bits holds a few MB less at once than
-    /// one of 2. Of several sequences the shift could come to more than the weights grow by; nobody has measured that,
-    /// so weights do not count there, which is never less.
-    pub(in crate::working_set) fn weight_elements(&self, elements: f64, last: u64) -> f64 {
-        match self.packing {
-            _ if self.several => 0.0,
-            Some(packing) if packing.divides(last) => Self::packed_elements(packing, elements),
-            _ => elements,
-        }
-    }
-
-    /// The same in a packing of its own.
-    pub(in crate::working_set) fn packed_elements(packing: Packing, elements: f64) -> f64 {
-        let side = if packing.mode == crate::quant::Mode::Affine {
-            2.0
-        } else {
-            1.0
-        };
-        elements * (f64::from(packing.bits) / 32.0 + side / f64::from(packing.group_size))
-    }
-
     /// A product with a weight matrix (`output`, `input`), rows × output, with a bias in place.
     pub(in crate::working_set) fn linear(
         &mut self,
@@ -53,7 +30,10 @@ impl Tape {
     ) -> Buf {
         let elements = input as f64 * output as f64;
         let spec = Spec {
-            weights: self.weight_elements(elements, input),
+            weights: Weights::Matrix {
+                elements,
+                last: input,
+            },
             flops: 2.0 * rows * elements,
             work: Work::Matrix,
             ..ONE
