@@ -88,14 +88,15 @@ mod tests {
 
     #[test]
     fn words_scales_and_biases_count() {
-        let counted = |quant: &str| {
+        let elements = |quant: &str, last| {
             let quant: Quant = quant.parse().unwrap();
-            Counted::stored(&Scheme::new(Dtype::Bf16, quant))
+            let counted = Counted::stored(&Scheme::new(Dtype::Bf16, quant));
+            counted.elements(6400.0, last) as u64
         };
-        assert_eq!(counted("bf16").elements(6400.0, 64), 6400.0);
-        assert_eq!(counted("int4:g64").elements(6400.0, 64), 800.0 + 200.0);
-        assert_eq!(counted("int4:g64").elements(6400.0, 100), 6400.0);
-        assert_eq!(counted("mxfp4").elements(6400.0, 64), 800.0 + 200.0);
-        assert_eq!(Counted::NOTHING.elements(6400.0, 100), 0.0);
+        assert_eq!(elements("bf16", 64), 6400);
+        assert_eq!(elements("int4:g64", 64), 800 + 200);
+        assert_eq!(elements("int4:g64", 100), 6400);
+        assert_eq!(elements("mxfp4", 64), 800 + 200);
+        assert_eq!(Counted::NOTHING.elements(6400.0, 100) as u64, 0);
     }
 }
