@@ -108,7 +108,7 @@ impl Asked {
 
     /// Expected and high peak; None where mlx-lm refuses.
     fn peak(&self, quant: usize, workload: Workload) -> Option<(u64, u64)> {
-        self.with(quant, workload, |r| peak_of(r))
+        self.with(quant, workload, peak_of)
     }
 
     fn peak_in(&self, scheme: &Scheme, workload: Workload) -> Option<(u64, u64)> {
