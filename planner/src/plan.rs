@@ -182,6 +182,16 @@ struct Kept<'a> {
     naive_bytes: u64,
     peaks: Peaks<'a>,
     limits: limits::Known,
+    ceilings: Option<Known<'a>>,
+}
+
+/// Ceilings that were asked for last.
+#[derive(Debug)]
+struct Known<'a> {
+    machine: &'a Machine,
+    backend: Backend,
+    limits: Limits,
+    ceilings: Vec<Ceiling>,
 }
 
 impl<'a> Kept<'a> {
@@ -200,7 +210,23 @@ impl<'a> Kept<'a> {
             naive_bytes: request.naive_bytes(),
             peaks,
             limits: limits::Known::default(),
+            ceilings: None,
         })
+    }
+
+    fn ceilings(&mut self, request: &Request<'a>) -> Vec<Ceiling> {
+        let known = self.ceilings.take().filter(|known| {
+            std::ptr::eq(known.machine, request.machine)
+                && known.backend == request.backend
+                && known.limits == request.limits
+        });
+        let known = known.unwrap_or_else(|| Known {
+            machine: request.machine,
+            backend: request.backend,
+            limits: request.limits,
+            ceilings: request.ceilings(),
+        });
+        self.ceilings.insert(known).ceilings.clone()
     }
 
     fn serves(&self, request: &Request<'a>) -> bool {
@@ -230,8 +256,8 @@ impl<'a> Planner<'a> {
         let kept = self.kept(request)?;
         let (model, workload, dtype) = (request.model, &request.workload, request.scheme.dtype);
         let weights_bytes = kept.totals.all_bytes;
+        let ceilings = kept.ceilings(request);
         let peaks = &mut kept.peaks;
-        let ceilings = request.ceilings();
         let peak = peaks.peak(workload.context_tokens, workload.concurrency);
         let mut verdict =
             verdict::decide(peak.bytes, weights_bytes, &ceilings, request.margin_bytes);
@@ -294,10 +320,10 @@ impl<'a> Planner<'a> {
     /// What serves the request.
     fn kept(&mut self, request: &Request<'a>) -> Result<&mut Kept<'a>, PlanError> {
         cache::check(request.model, &request.workload)?;
-        let kept = match self.kept.take() {
-            Some(kept) if kept.serves(request) => kept,
-            other => Kept::of(request, other)?,
-        };
-        Ok(self.kept.insert(kept))
+        let before = self.kept.take_if(|kept| !kept.serves(request));
+        match &mut self.kept {
+            Some(kept) => Ok(kept),
+            none => Ok(none.insert(Kept::of(request, before)?)),
+        }
     }
 }

@@ -60,56 +60,74 @@ impl<'m> Replay<'m> {
             .checked_sub(1)
             .map_or(0, |i| tape.ops[i].touches_end as usize);
         let base = self.index;
+        let (nodes_max, elements_end) = (self.rules.nodes_max, self.rules.elements_end);
+        // Kept apart from the rest of the state, so that they stay in registers.
+        let (mut active, mut peak) = (self.active_bytes, self.peak_bytes);
+        let (mut freed, mut elements, mut nodes) = (self.freed_bytes, self.elements, self.nodes);
+        let mut index = base;
         for op in &tape.ops[range.clone()] {
-            self.active_bytes += op.alloc_bytes;
-            self.peak_bytes = self.peak_bytes.max(self.active_bytes);
+            active += op.alloc_bytes;
+            peak = if active > peak { active } else { peak };
             let end = op.touches_end as usize;
-            let since = self.first - base;
-            for touch in &tape.touches[at..end] {
-                if touch.before < since {
-                    self.elements += touch.elements;
+            if at < end {
+                let since = self.first - base;
+                for touch in &tape.touches[at..end] {
+                    elements += if touch.before < since {
+                        touch.elements
+                    } else {
+                        0.0
+                    };
                 }
+                at = end;
             }
-            at = end;
             if op.mask > 0 {
-                self.read_mask(usize::from(op.mask - 1));
+                elements += self.read_mask(usize::from(op.mask - 1), index);
             }
-            self.elements += op.elements;
+            elements += op.elements;
             if op.matrix > 0.0 {
-                self.elements += self.counted.elements(op.matrix, op.matrix_last);
+                elements += self.counted.elements(op.matrix, op.matrix_last);
             }
-            self.nodes += op.nodes;
-            self.freed_bytes += op.free_bytes;
-            self.index += 1;
-            if self.nodes > self.rules.nodes_max || self.elements >= self.rules.elements_end {
-                self.commit();
+            nodes += op.nodes;
+            freed += op.free_bytes;
+            index += 1;
+            if nodes > nodes_max || elements >= elements_end {
+                active -= self.commit(freed);
+                self.first = index;
+                (freed, elements) = (0.0, 0.0);
+                // The CPU build ends a task every so many dispatches and goes on counting.
+                nodes = if self.rules.dispatches {
+                    nodes - nodes_max - 1
+                } else {
+                    0
+                };
             }
         }
+        self.index = index;
+        (self.active_bytes, self.peak_bytes) = (active, peak);
+        (self.freed_bytes, self.elements, self.nodes) = (freed, elements, nodes);
     }
 
-    fn read_mask(&mut self, slot: usize) {
-        if self.mask_last[slot] < self.first {
-            self.elements += self.masks[slot].map_or(0.0, |m| m.elements);
-        }
-        self.mask_last[slot] = self.index;
-    }
-
-    fn commit(&mut self) {
-        if self.under_way == self.rules.in_flight {
-            self.active_bytes -= self.ring[self.oldest];
-            self.oldest = (self.oldest + 1) % RING;
+    /// What a shared mask counts for, read by the operation `index`.
+    fn read_mask(&mut self, slot: usize, index: i64) -> f64 {
+        let last = std::mem::replace(&mut self.mask_last[slot], index);
+        if last < self.first {
+            self.masks[slot].map_or(0.0, |m| m.elements)
         } else {
+            0.0
+        }
+    }
+
+    /// Ends a command buffer whose arrays take `freed` bytes; the bytes that go now, as the oldest has completed.
+    fn commit(&mut self, freed: f64) -> f64 {
+        let slot = (self.oldest + self.under_way) % RING;
+        if self.under_way < self.rules.in_flight {
             self.under_way += 1;
+            self.ring[slot] = freed;
+            return 0.0;
         }
-        self.ring[(self.oldest + self.under_way - 1) % RING] = self.freed_bytes;
-        self.freed_bytes = 0.0;
-        self.elements = 0.0;
-        // The CPU build ends a task every so many dispatches and goes on counting.
-        self.nodes = if self.rules.dispatches {
-            self.nodes - self.rules.nodes_max - 1
-        } else {
-            0
-        };
-        self.first = self.index;
+        let gone = self.ring[self.oldest];
+        self.oldest = (self.oldest + 1) % RING;
+        self.ring[slot] = freed;
+        gone
     }
 }

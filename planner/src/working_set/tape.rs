@@ -27,7 +27,7 @@ struct Buffer {
     mask: Option<u8>,
 }
 
-/// An array that an operation touches.
+/// An array that an operation touches and that was touched before in its stretch or by the one before it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Touch {
     /// The operation that touched it before, relative to the first of the stretch.
@@ -302,25 +302,26 @@ impl Tape {
         buf
     }
 
-    fn touch(&mut self, buf: Buf, index: i64, counted: bool, mask: &mut u8) {
+    /// Notes that the operation `index` touches `buf`; its elements if they count whatever came before.
+    fn touch(&mut self, buf: Buf, index: i64, counted: bool, mask: &mut u8) -> f64 {
         let buffer = &mut self.buffers[buf.0 as usize];
         if let Some(slot) = buffer.mask {
             *mask = slot + 1;
-            return;
+            return 0.0;
         }
         if buffer.last == index {
-            return;
+            return 0.0;
         }
-        let before = if self.rules.counting == Counting::EveryInput {
-            NEVER
-        } else {
-            buffer.last
-        };
+        let (before, elements) = (buffer.last, buffer.elements);
         buffer.last = index;
-        if counted {
-            let elements = buffer.elements;
-            self.touches.push(Touch { before, elements });
+        if !counted {
+            return 0.0;
         }
+        if before == NEVER || self.rules.counting == Counting::EveryInput {
+            return elements;
+        }
+        self.touches.push(Touch { before, elements });
+        0.0
     }
 
     /// One operation that reads `reads`; its output.
@@ -328,9 +329,9 @@ impl Tape {
         let index = i64::try_from(self.ops.len() - self.start).unwrap_or(i64::MAX);
         let counts = self.rules.counting != Counting::Nothing;
         let mut mask = 0;
-        let mut bytes = 0.0;
+        let (mut bytes, mut touched) = (0.0, 0.0);
         for &read in reads {
-            self.touch(read, index, counts, &mut mask);
+            touched += self.touch(read, index, counts, &mut mask);
             bytes += self.buffers[read.0 as usize].bytes;
         }
         let (output, alloc_bytes) = match out {
@@ -353,7 +354,7 @@ impl Tape {
         bytes += self.buffers[output.0 as usize].bytes;
         self.made_bytes += alloc_bytes;
         let counts_out = self.rules.counting == Counting::Distinct;
-        self.touch(output, index, counts_out, &mut mask);
+        touched += self.touch(output, index, counts_out, &mut mask);
         let (elements, matrix, last) = match spec.weights {
             Weights::Fixed(elements) => (elements, 0.0, 0),
             Weights::Matrix { elements, last } => (0.0, elements, last),
@@ -361,7 +362,7 @@ impl Tape {
         self.ops.push(Op {
             alloc_bytes,
             free_bytes: 0.0,
-            elements,
+            elements: touched + elements,
             matrix,
             // No group divides the largest number, nor any matrix so wide.
             matrix_last: u32::try_from(last).unwrap_or(u32::MAX),
