@@ -149,6 +149,9 @@ pub(super) fn noaux_tc(c: &Config<'_>) -> Result<(), ConfigError> {
 
 pub(super) fn deepseek(c: &Config<'_>) -> Result<Model, ConfigError> {
     let frame = Frame::or("deepseek", c, DEEPSEEK.sizes)?;
+    if let Some(rope) = c.object("rope_scaling")?.filter(Config::is_filled) {
+        rope.needs(&["type"])?;
+    }
     let heads = c.count_or("num_attention_heads", 32)?;
     if heads > 0 && !frame.hidden.is_multiple_of(heads) {
         // Its output projection is the wrong way round, which does no harm where the heads fill the width.

@@ -37,6 +37,7 @@ pub(super) fn gemma3_text(c: &Config<'_>) -> Result<Model, ConfigError> {
 /// The vocabulary stands beside the text part, and two defaults differ.
 pub(super) fn gemma3(c: &Config<'_>) -> Result<Model, ConfigError> {
     let inner = c.need_object("text_config")?;
+    inner.needs(&["model_type"])?;
     let defaults = Defaults {
         heads: 8,
         kv_heads: 4,

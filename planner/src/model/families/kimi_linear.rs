@@ -16,6 +16,7 @@ pub(super) fn kimi_linear(c: &Config<'_>) -> Result<Model, ConfigError> {
         "rms_norm_eps",
         "model_max_length",
         "num_experts",
+        "moe_intermediate_size",
     ])?;
     c.needs_or_null(&["num_key_value_heads"])?;
     let frame = Frame {

@@ -27,7 +27,9 @@ fn described(family: &'static str, c: &Config<'_>, tied: bool) -> Result<Decoder
     Ok(Decoder {
         mlp: decoder.mlp.biased(c.flag_or("mlp_bias", false)?),
         windows: match family {
-            "smollm3" => Windows::None,
+            // Its layers are made by the list, but the caches are full.
+            "smollm3" => Windows::listed(c, decoder.layers, "sliding_window", |_| false)?
+                .unwrap_or(Windows::None),
             _ => sliding(c, decoder.layers)?,
         },
         tied,

@@ -48,6 +48,7 @@ pub(super) fn mamba2(c: &Config<'_>) -> Result<Model, ConfigError> {
         "time_step_limit",
         "time_step_rank",
     ])?;
+    c.needs_or_null(&["state_size"])?;
     let (heads, head_dim) = (c.count("num_heads")?, c.dim("head_dim")?);
     let bias = c.flag("use_bias")?;
     let mixer = Mamba2 {

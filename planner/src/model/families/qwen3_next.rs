@@ -18,6 +18,10 @@ pub(super) fn qwen3_next(c: &Config<'_>) -> Result<Model, ConfigError> {
         "num_key_value_heads",
         "head_dim",
         "mlp_only_layers",
+        "num_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+        "shared_expert_intermediate_size",
     ])?;
     check_rope(c, "rope_scaling")?;
     let frame = Frame {
@@ -33,7 +37,6 @@ pub(super) fn qwen3_next(c: &Config<'_>) -> Result<Model, ConfigError> {
     let moe = if c.count_or("num_experts", 0)? > 0 {
         Some(experts(c)?)
     } else {
-        c.needs(&["num_experts"])?;
         None
     };
     build(
@@ -62,7 +65,8 @@ fn wrapped(c: &Config<'_>, family: &'static str) -> Result<Model, ConfigError> {
     let c = &c.object("text_config")?.unwrap_or(*c);
     // Its `rope_type` stands for `type`, where null is no type.
     if let Some(rope) = c.object("rope_parameters")? {
-        if !rope.has("rope_type") || rope.get("rope_type").is_some() {
+        let kind = rope.text("rope_type")?;
+        if !rope.has("rope_type") || kind.is_some_and(|kind| !kind.is_empty()) {
             check_rope(c, "rope_parameters")?;
         }
         rope.number_or("partial_rotary_factor", 1.0)?;
