@@ -205,7 +205,8 @@ fn check_recipe(model: &Model) -> Result<(), WeightsError> {
         return Ok(());
     };
     let strays = |t: &&Tensor| {
-        if t.role == Role::Plain || depth(t) == Some(place) {
+        let asked = t.role != Role::Plain && t.shape.last().is_multiple_of(64);
+        if !asked || depth(t) == Some(place) {
             return false;
         }
         let prefix = t.group.map(|g| model.groups[g].prefix.split('.'));

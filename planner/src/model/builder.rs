@@ -11,6 +11,16 @@ use crate::quant::{Dtype, Recipe};
 /// Elements that all arrays together may have; bytes stay far below 2⁶⁴ and sums of them cannot overflow.
 const ELEMENTS_MAX: u64 = 1 << 60;
 
+/// What classes call the number that keeps their norms from dividing by zero.
+const NORM_FIELDS: &[&str] = &[
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "layernorm_epsilon",
+    "norm_epsilon",
+    "norm_eps",
+];
+
 /// Collects arrays; errors are kept and told by [`Builder::finish`], so that a family reads as a list.
 #[derive(Debug)]
 pub struct Builder {
@@ -66,6 +76,7 @@ impl Builder {
         hidden: u64,
         vocab: u64,
     ) -> Result<Self, ConfigError> {
+        config.norms_hold(NORM_FIELDS)?;
         let max_context_tokens = [
             "max_position_embeddings",
             "max_sequence_length",

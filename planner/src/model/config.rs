@@ -194,9 +194,45 @@ impl<'a> Config<'a> {
     /// A dimension with the default of the model class.
     ///
     /// # Errors
-    /// When it is there and out of range.
+    /// When it is there and out of range, or null: see [`Self::given`].
     pub fn dim_or(&self, field: &str, default: u64) -> Result<u64, ConfigError> {
+        self.given(field)?;
         Ok(self.dim_opt(field)?.unwrap_or(default))
+    }
+
+    /// A dimension that may be null where no layer is of the kind that uses it; 0 says so, and lists of layers refuse it.
+    ///
+    /// # Errors
+    /// When it is missing or out of range.
+    pub fn dim_if_used(&self, field: &str) -> Result<u64, ConfigError> {
+        match self.map.get(field) {
+            Some(Value::Null) => Ok(0),
+            _ => self.dim(field),
+        }
+    }
+
+    /// The same with the default of the model class.
+    ///
+    /// # Errors
+    /// When it is there and out of range.
+    pub fn dim_if_used_or(&self, field: &str, default: u64) -> Result<u64, ConfigError> {
+        match self.map.get(field) {
+            Some(Value::Null) => Ok(0),
+            _ => self.dim_or(field, default),
+        }
+    }
+
+    /// Refuses null where the class has a default and no check for null. A default takes the place of a field that is
+    /// not there; null reaches the class as it stands, and fails in its arithmetic. Where a class checks, its family
+    /// reads an optional field.
+    fn given(&self, field: &str) -> Result<(), ConfigError> {
+        match self.map.get(field) {
+            Some(Value::Null) => Err(self.invalid(
+                field,
+                "a number is expected, or no such field: its default does not take the place of null in mlx-lm",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// A count that must be there: 1 to 8192 (layers, heads, experts).
@@ -213,8 +249,9 @@ impl<'a> Config<'a> {
     /// A count that may be zero, with the default of the model class: 0 to 8192.
     ///
     /// # Errors
-    /// When it is there and out of range.
+    /// When it is there and out of range, or null: see [`Self::given`].
     pub fn count_or(&self, field: &str, default: u64) -> Result<u64, ConfigError> {
+        self.given(field)?;
         Ok(self
             .get(field)
             .map(|v| self.whole(field, v, 0, COUNT_MAX))
@@ -266,11 +303,28 @@ impl<'a> Config<'a> {
         self.flag_or(field, false)
     }
 
-    /// Fields that the model class takes without a default, though no size depends on them.
+    /// Fields that the model class takes without a default, though no size depends on them. Some are computed with as the
+    /// model is made, and cannot be null.
     ///
     /// # Errors
     /// When one is missing.
     pub fn needs(&self, fields: &[&str]) -> Result<(), ConfigError> {
+        self.needs_or_null(fields)?;
+        let numbers = ["num_key_value_heads", "partial_rotary_factor"];
+        match fields
+            .iter()
+            .find(|f| numbers.contains(f) && self.get(f).is_none())
+        {
+            None => self.norms_hold(fields),
+            Some(field) => Err(self.invalid(field, "a number is expected, and not null")),
+        }
+    }
+
+    /// Fields without a default that the class takes null for.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn needs_or_null(&self, fields: &[&str]) -> Result<(), ConfigError> {
         match fields.iter().find(|field| !self.has(field)) {
             None => Ok(()),
             Some(field) => Err(ConfigError::Missing {
@@ -280,11 +334,28 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// Refuses what norms do not take for the number that keeps them from dividing by zero: nothing, or none above it.
+    ///
+    /// # Errors
+    /// When one of the fields that end in `eps` or `epsilon` is there and no number above zero.
+    pub fn norms_hold(&self, fields: &[&str]) -> Result<(), ConfigError> {
+        let wrong = |field: &&&str| {
+            let value = self.get(field).and_then(Value::as_f64);
+            let norm = field.ends_with("eps") || field.ends_with("epsilon");
+            norm && self.has(field) && value.is_none_or(|eps| eps <= 0.0)
+        };
+        match fields.iter().find(wrong) {
+            None => Ok(()),
+            Some(field) => Err(self.invalid(field, "a number above zero is expected")),
+        }
+    }
+
     /// A number with the default of the model class.
     ///
     /// # Errors
-    /// When it is there and no number.
+    /// When it is there and no number, or null: see [`Self::given`].
     pub fn number_or(&self, field: &str, default: f64) -> Result<f64, ConfigError> {
+        self.given(field)?;
         match self.get(field) {
             None => Ok(default),
             Some(value) => value
@@ -382,7 +453,9 @@ mod tests {
             json!({"a": -1, "b": "x", "c": 1_u64 << 63, "t": {"d": 0}, "n": null, "f": 12.0});
         let config = Config::new(&value).unwrap();
         assert_eq!(config.dim("f"), Ok(12));
-        assert_eq!(config.dim_or("n", 7), Ok(7));
+        assert_eq!(config.dim_opt("n"), Ok(None));
+        assert_eq!(config.dim_or("no such", 7), Ok(7));
+        assert!(config.dim_or("n", 7).is_err());
         let text = config.dim("a").unwrap_err().to_string();
         assert_eq!(
             text,

@@ -251,13 +251,63 @@ pub fn check_rope(c: &Config<'_>, field: &'static str) -> Result<(), ConfigError
     };
     let kind = match rope.text("type")? {
         Some(kind) if !kind.is_empty() => kind,
-        _ => rope.text("rope_type")?.unwrap_or("default"),
+        _ if !rope.has("rope_type") => "default",
+        _ => rope.text("rope_type")?.unwrap_or("null"),
     };
-    match kind {
-        "default" | "linear" | "dynamic" | "llama3" | "yarn" | "deepseek_yarn"
-        | "telechat3-yarn" | "longrope" | "proportional" | "mrope" => Ok(()),
-        _ => Err(ConfigError::Refused(format!(
-            "Unsupported RoPE type {kind}"
+    let needed: &[&str] = match kind {
+        "default" | "proportional" => &[],
+        "linear" | "dynamic" | "llama3" | "yarn" | "deepseek_yarn" | "telechat3-yarn" => {
+            &["factor"]
+        }
+        "longrope" => &[
+            "original_max_position_embeddings",
+            "short_factor",
+            "long_factor",
+        ],
+        "mrope" => &["mrope_section"],
+        _ => {
+            return Err(ConfigError::Refused(format!(
+                "Unsupported RoPE type {kind}"
+            )));
+        }
+    };
+    if let Some(key) = needed.iter().find(|key| !rope.has(key)) {
+        return Err(ConfigError::Refused(format!(
+            "{field} of type '{kind}' has no '{key}'"
+        )));
+    }
+    // What is computed with as the model is made.
+    let computed: &[&str] = match kind {
+        "linear" => &["factor"],
+        "llama3" => &[
+            "factor",
+            "low_freq_factor",
+            "high_freq_factor",
+            "original_max_position_embeddings",
+        ],
+        "yarn" | "deepseek_yarn" | "telechat3-yarn" => &[
+            "factor",
+            "original_max_position_embeddings",
+            "beta_fast",
+            "beta_slow",
+            "mscale",
+            "mscale_all_dim",
+        ],
+        "longrope" => &["original_max_position_embeddings", "long_factor", "factor"],
+        "mrope" => &["mrope_section"],
+        _ => &[],
+    };
+    let from = if field == "rope_parameters" { &rope } else { c };
+    if computed.len() > 2 && from.has("rope_theta") && from.get("rope_theta").is_none() {
+        return Err(from.invalid("rope_theta", "a number is expected, and not null"));
+    }
+    match computed
+        .iter()
+        .find(|key| rope.has(key) && rope.get(key).is_none())
+    {
+        None => Ok(()),
+        Some(key) => Err(ConfigError::Refused(format!(
+            "{field} of type '{kind}' has null for '{key}'"
         ))),
     }
 }

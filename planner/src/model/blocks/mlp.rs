@@ -1,6 +1,6 @@
 //! Dense feed-forward networks.
 
-use crate::model::{Builder, FeedForward};
+use crate::model::{Builder, ConfigError, FeedForward};
 
 /// Linear layers of a dense feed-forward network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,11 @@ impl Mlp {
     /// Lists the linear layers.
     pub fn list(&self, b: &mut Builder, hidden: u64) {
         let (ff, bias) = (self.ff, self.bias);
+        if ff == 0 {
+            b.fail(ConfigError::Shape(
+                "a dense layer has no width: a number is expected for its intermediate size",
+            ));
+        }
         let (down, gated) = match self.network {
             Network::Gated([gate, up, down]) => {
                 b.linear(gate, ff, hidden, bias);

@@ -12,8 +12,12 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
         c.dim("intermediate_size")?,
         c.dim("vocab_size")?,
     );
-    c.needs(&["rope_theta", "rms_norm_eps", "sliding_window_layers"])?;
-    let window = c.dim("sliding_window")?;
+    c.needs(&[
+        "rope_theta",
+        "rms_norm_eps",
+        "sliding_window_layers",
+        "sliding_window",
+    ])?;
     if c.dim("conv_window")? != 2 {
         return Err(ConfigError::Refused(
             "a conv_window of 2 is asserted".to_owned(),
@@ -29,7 +33,14 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
         c.count("num_attention_heads")?,
         c.count("num_key_value_heads")?,
     );
-    let sliding = c.wholes("sliding_window_layers")?.unwrap_or_default();
+    let Some(sliding) = c.wholes("sliding_window_layers")? else {
+        return Err(c.invalid("sliding_window_layers", "a list of layers is expected"));
+    };
+    let window = if (0..layers).any(|i| sliding.contains(&i)) {
+        c.dim("sliding_window")?
+    } else {
+        0
+    };
     let nonzero = |n: Option<u64>, default| n.filter(|&n| n > 0).unwrap_or(default);
     let swa_heads = nonzero(c.count_opt("num_swa_attention_heads")?, heads);
     let swa_kv_heads = nonzero(c.count_opt("num_swa_key_value_heads")?, kv_heads);

@@ -19,7 +19,9 @@ const TRUNK: Trunk = Trunk {
 };
 
 pub(super) fn bailing_moe_linear(c: &Config<'_>) -> Result<Model, ConfigError> {
+    c.number_or("partial_rotary_factor", 1.0)?;
     c.needs(REQUIRED)?;
+    c.needs(&["num_key_value_heads"])?;
     c.needs(&["norm_topk_prob"])?;
     check_rope(c, "rope_scaling")?;
     let frame = Frame {
@@ -59,7 +61,9 @@ pub(super) fn bailing_moe_linear(c: &Config<'_>) -> Result<Model, ConfigError> {
         single_precision: false,
     };
     let moe_ff = c.dim("moe_intermediate_size")?;
-    let shared_ff = c.dim_or("moe_shared_expert_intermediate_size", moe_ff)?;
+    let shared_ff = c
+        .dim_opt("moe_shared_expert_intermediate_size")?
+        .unwrap_or(moe_ff);
     let shared = if c.flag_or("moe_router_enable_shared_expert", true)? {
         shared_ff * c.count_or("num_shared_experts", 0)?
     } else {
@@ -98,6 +102,7 @@ pub(super) fn bailing_hybrid(c: &Config<'_>) -> Result<Model, ConfigError> {
         return bailing_moe_v3(c);
     }
     c.needs(REQUIRED)?;
+    c.needs_or_null(&["num_key_value_heads"])?;
     c.needs(&["n_group", "topk_group", "routed_scaling_factor", "head_dim"])?;
     check_rope(c, "rope_scaling")?;
     let frame = Frame {
@@ -288,7 +293,6 @@ const REQUIRED: &[&str] = &[
     "max_position_embeddings",
     "rms_norm_eps",
     "rope_theta",
-    "num_key_value_heads",
     "num_shared_experts",
     "num_experts",
     "num_experts_per_tok",

@@ -31,6 +31,8 @@ struct Defaults {
     chosen: Option<u64>,
     shared: Option<u64>,
     first_dense: u64,
+    /// Experts stand in each `moe_layer_freq`-th layer only.
+    stepped: bool,
 }
 
 const DEEPSEEK: Defaults = Defaults {
@@ -41,6 +43,7 @@ const DEEPSEEK: Defaults = Defaults {
     chosen: None,
     shared: None,
     first_dense: 0,
+    stepped: true,
 };
 const DEEPSEEK_V3: Defaults = Defaults {
     chosen: Some(1),
@@ -57,7 +60,6 @@ struct Layout {
 
 impl Layout {
     fn read(c: &Config<'_>, or: Defaults) -> Result<Self, ConfigError> {
-        let moe_ff = c.dim_or("moe_intermediate_size", or.moe_ff)?;
         let moe = match optional(c, "n_routed_experts", or.experts)? {
             None => None,
             Some(experts) => {
@@ -67,6 +69,7 @@ impl Layout {
                         expected: "a number of experts is expected where n_routed_experts is set",
                     });
                 };
+                let moe_ff = c.dim_or("moe_intermediate_size", or.moe_ff)?;
                 let shared = optional(c, "n_shared_experts", or.shared)?;
                 let moe = Moe::new(experts, chosen, moe_ff)
                     .checked(c, "num_experts_per_tok")?
@@ -77,10 +80,17 @@ impl Layout {
         Ok(Self {
             networks: Networks {
                 moe,
-                dense: Mlp::gated(c.dim_or("intermediate_size", or.ff)?),
+                dense: Mlp::gated(c.dim_if_used_or("intermediate_size", or.ff)?),
             },
-            first_dense: c.count_or("first_k_dense_replace", or.first_dense)?,
-            every: c.dim_or("moe_layer_freq", 1)?,
+            // Neither is looked at where there are no experts.
+            first_dense: match moe {
+                None => 0,
+                Some(_) => c.count_or("first_k_dense_replace", or.first_dense)?,
+            },
+            every: match (moe, or.stepped) {
+                (Some(_), true) => c.dim_or("moe_layer_freq", 1)?,
+                _ => 1,
+            },
         })
     }
 
@@ -131,19 +141,31 @@ pub(super) fn some_shared(c: &Config<'_>, shared: Option<u64>) -> Result<u64, Co
 /// The one way of choosing experts that version 3's router knows.
 pub(super) fn noaux_tc(c: &Config<'_>) -> Result<(), ConfigError> {
     match c.text("topk_method")? {
-        None | Some("noaux_tc") => Ok(()),
-        Some(_) => Err(c.invalid("topk_method", "noaux_tc is expected")),
+        None if !c.has("topk_method") => Ok(()),
+        Some("noaux_tc") => Ok(()),
+        _ => Err(c.invalid("topk_method", "noaux_tc is expected")),
     }
 }
 
 pub(super) fn deepseek(c: &Config<'_>) -> Result<Model, ConfigError> {
     let frame = Frame::or("deepseek", c, DEEPSEEK.sizes)?;
+    if let Some(rope) = c.object("rope_scaling")?.filter(Config::is_filled) {
+        rope.needs(&["type"])?;
+    }
+    let heads = c.count_or("num_attention_heads", 32)?;
+    if heads > 0 && !frame.hidden.is_multiple_of(heads) {
+        // Its output projection is the wrong way round, which does no harm where the heads fill the width.
+        return Err(c.invalid(
+            "num_attention_heads",
+            format!("a divisor of hidden_size ({}) is expected", frame.hidden),
+        ));
+    }
     let bias = c.flag_or("attention_bias", false)?;
     let attention = Attention::of_width(
         c,
         frame.hidden,
         "num_attention_heads",
-        c.count_or("num_attention_heads", 32)?,
+        heads,
         c.count_or("num_key_value_heads", 32)?,
     )?
     .biased(bias, bias);
@@ -159,7 +181,19 @@ pub(super) fn deepseek(c: &Config<'_>) -> Result<Model, ConfigError> {
 pub(super) fn deepseek_v2(c: &Config<'_>) -> Result<Model, ConfigError> {
     let frame = Frame::or("deepseek_v2", c, DEEPSEEK.sizes)?;
     let attention = Latent::from_config(c, LatentDefaults::DEEPSEEK)?.decompressed();
-    c.need_object("rope_scaling")?.needs(&["factor"])?;
+    let rope = c.need_object("rope_scaling")?;
+    rope.needs(&["factor"])?;
+    for field in [
+        "factor",
+        "original_max_position_embeddings",
+        "beta_fast",
+        "beta_slow",
+        "mscale",
+        "mscale_all_dim",
+    ] {
+        rope.number_or(field, 1.0)?;
+    }
+    c.number_or("rope_theta", 1.0)?;
     Layout::read(c, DEEPSEEK)?.build(c, &frame, |b, hidden| {
         attention.list(b, "self_attn", hidden);
     })
@@ -226,6 +260,7 @@ pub(super) fn glm4_moe_lite(c: &Config<'_>) -> Result<Model, ConfigError> {
         chosen: Some(4),
         shared: Some(1),
         first_dense: 1,
+        stepped: true,
     };
     Layout::read(c, defaults)?
         .corrected(c, frame.layers)?
@@ -249,7 +284,6 @@ pub(super) fn glm_moe_dsa(c: &Config<'_>) -> Result<Model, ConfigError> {
         "moe_intermediate_size",
         "num_hidden_layers",
         "num_attention_heads",
-        "num_key_value_heads",
         "n_shared_experts",
         "n_routed_experts",
         "routed_scaling_factor",
@@ -270,6 +304,7 @@ pub(super) fn glm_moe_dsa(c: &Config<'_>) -> Result<Model, ConfigError> {
         "rms_norm_eps",
         "attention_bias",
     ])?;
+    c.needs_or_null(&["num_key_value_heads"])?;
     c.need_object("rope_parameters")?.needs(&["rope_theta"])?;
     sparse_attention(c, "glm_moe_dsa")
 }
@@ -322,7 +357,6 @@ fn sparse_attention(c: &Config<'_>, family: &'static str) -> Result<Model, Confi
 /// Version 3's attention; the router is a linear layer and is quantized as any other.
 pub(super) fn mistral4(c: &Config<'_>) -> Result<Model, ConfigError> {
     c.needs(&[
-        "num_key_value_heads",
         "routed_scaling_factor",
         "norm_topk_prob",
         "max_position_embeddings",
@@ -334,6 +368,7 @@ pub(super) fn mistral4(c: &Config<'_>) -> Result<Model, ConfigError> {
         "num_experts_per_tok",
         "first_k_dense_replace",
     ])?;
+    c.needs_or_null(&["num_key_value_heads"])?;
     let rope = c.need_object("rope_parameters")?;
     check_rope(c, "rope_parameters")?;
     rope.needs(&["llama_4_scaling_beta", "original_max_position_embeddings"])?;
@@ -359,7 +394,7 @@ pub(super) fn mistral4(c: &Config<'_>) -> Result<Model, ConfigError> {
     let layout = Layout {
         networks: Networks {
             moe,
-            dense: Mlp::gated(c.dim("intermediate_size")?),
+            dense: Mlp::gated(c.dim_if_used("intermediate_size")?),
         },
         first_dense: c.count_or("first_k_dense_replace", 0)?,
         every: 1,
@@ -375,8 +410,11 @@ pub(super) fn grouped(
     frame: &Frame,
     attention: &Attention,
 ) -> Result<Model, ConfigError> {
-    let layout = Layout::read(c, DEEPSEEK)?.corrected(c, frame.layers)?;
-    let layout = Layout { every: 1, ..layout };
+    let defaults = Defaults {
+        stepped: false,
+        ..DEEPSEEK
+    };
+    let layout = Layout::read(c, defaults)?.corrected(c, frame.layers)?;
     layout
         .networks
         .build(c, frame, attention, &Windows::None, |i| layout.sparse(i))

@@ -1,9 +1,10 @@
 //! falcon_h1: attention and Mamba 2 side by side in every layer. Follows mlx-lm 0.32.2 `models/falcon_h1.py`.
 
-use crate::model::blocks::{attention::Attention, mamba::Mamba2};
+use crate::model::blocks::{attention::Attention, decoder::check_rope, mamba::Mamba2};
 use crate::model::{Builder, Config, ConfigError, FeedForward, KvQuantSupport, Model};
 
 pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
+    check_rope(c, "rope_scaling")?;
     let (hidden, layers, ff, vocab) = (
         c.dim_or("hidden_size", 1024)?,
         c.count_or("num_hidden_layers", 36)?,

@@ -17,7 +17,8 @@ enum Kind {
 }
 
 pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
-    c.needs(&["rms_norm_eps", "num_key_value_heads"])?;
+    c.needs(&["rms_norm_eps"])?;
+    c.needs_or_null(&["num_key_value_heads"])?;
     check_rope(c, "rope_scaling")?;
     if c.flag_or("use_bidirectional_attention", false)? {
         return Err(ConfigError::Refused(
@@ -42,7 +43,8 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
     };
     let kinds = kinds(c, frame.layers)?;
     let hidden = frame.hidden;
-    let capped = c.number_or("attn_logit_softcapping", 0.0)? != 0.0;
+    let capped = c.get("attn_logit_softcapping").is_some()
+        && c.number_or("attn_logit_softcapping", 0.0)? != 0.0;
     let heads = c.count("num_attention_heads")?;
     let kv_heads = c.count_opt("num_key_value_heads")?.unwrap_or(heads);
     let bias = c.flag_or("attention_bias", false)?;

@@ -14,6 +14,7 @@ pub(super) fn gemma(c: &Config<'_>) -> Result<Model, ConfigError> {
 
 /// Scores are capped outside the fused kernel, and windows are not honoured.
 pub(super) fn gemma2(c: &Config<'_>) -> Result<Model, ConfigError> {
+    c.number_or("query_pre_attn_scalar", 1.0)?;
     c.needs(&["rms_norm_eps"])?;
     let attention = Attention {
         flavour: Flavour::Manual,
@@ -36,6 +37,7 @@ pub(super) fn gemma3_text(c: &Config<'_>) -> Result<Model, ConfigError> {
 /// The vocabulary stands beside the text part, and two defaults differ.
 pub(super) fn gemma3(c: &Config<'_>) -> Result<Model, ConfigError> {
     let inner = c.need_object("text_config")?;
+    inner.needs(&["model_type"])?;
     let defaults = Defaults {
         heads: 8,
         kv_heads: 4,
@@ -66,6 +68,7 @@ fn gemma3_sized(
     c: &Config<'_>,
     defaults: Defaults,
 ) -> Result<Model, ConfigError> {
+    c.number_or("query_pre_attn_scalar", 1.0)?;
     check_rope(c, "rope_scaling")?;
     let layers = c.count_or("num_hidden_layers", 26)?;
     let vocab = match defaults.vocab {

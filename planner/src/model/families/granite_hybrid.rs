@@ -37,7 +37,7 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
     let attention = Attention::divided(c, hidden)?.biased(bias, bias);
     let mamba = types.contains(&"mamba").then(|| mixer(c)).transpose()?;
     let ff = c.dim("intermediate_size")?;
-    let moe = match c.count_or("num_local_experts", 0)? {
+    let moe = match c.count_opt("num_local_experts")?.unwrap_or(0) {
         0 => None,
         _ => Some(
             Moe {

@@ -15,6 +15,7 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
         "num_key_value_heads",
         "attn_layer_offset",
         "attn_layer_period",
+        "expert_layer_offset",
         "num_experts_per_tok",
         "rms_norm_eps",
         "max_position_embeddings",

@@ -12,12 +12,13 @@ use crate::quant::Dtype;
 
 pub(super) fn kimi_linear(c: &Config<'_>) -> Result<Model, ConfigError> {
     c.needs(&[
-        "num_key_value_heads",
         "rope_theta",
         "rms_norm_eps",
         "model_max_length",
         "num_experts",
+        "moe_intermediate_size",
     ])?;
+    c.needs_or_null(&["num_key_value_heads"])?;
     let frame = Frame {
         tied: tied_or(c, false)?,
         own_cache: true,
@@ -25,7 +26,7 @@ pub(super) fn kimi_linear(c: &Config<'_>) -> Result<Model, ConfigError> {
         ..Frame::usual("kimi_linear", c)?
     };
     let hidden = frame.hidden;
-    let head_dim = c.dim("head_dim")?;
+    let head_dim = c.dim_if_used("head_dim")?;
     // Zero counts as absent, as in Python's `or`.
     let some = |field: &str, or: u64| {
         Ok::<_, ConfigError>(c.count_opt(field)?.filter(|&n| n > 0).unwrap_or(or))
@@ -48,6 +49,7 @@ pub(super) fn kimi_linear(c: &Config<'_>) -> Result<Model, ConfigError> {
         head_dim: delta.dim("head_dim")?,
         kernel: delta.dim_or("short_conv_kernel_size", 4)?,
     };
+    c.count_or("num_experts", 0)?;
     let networks = Networks {
         moe: experts(c, 1)?,
         dense: Mlp::gated(c.dim("intermediate_size")?),
@@ -213,7 +215,7 @@ fn on_narrow_stream(moe: Moe, b: &mut Builder, (hidden, narrow): (u64, Option<u6
 
 /// The experts, if the description has any; `chosen` is the class's default of how many a token is sent to.
 fn experts(c: &Config<'_>, chosen: u64) -> Result<Option<Moe>, ConfigError> {
-    let experts = c.count_or("num_experts", 0)?;
+    let experts = c.count_opt("num_experts")?.unwrap_or(0);
     if experts == 0 {
         return Ok(None);
     }
@@ -224,7 +226,7 @@ fn experts(c: &Config<'_>, chosen: u64) -> Result<Option<Moe>, ConfigError> {
         correction: Some(("mlp.e_score_correction_bias", Some(Dtype::F32))),
         ..Moe::new(experts, chosen, ff)
     };
-    let shared = ff * c.count_or("num_shared_experts", 0)?;
+    let shared = ff * c.count_opt("num_shared_experts")?.unwrap_or(0);
     Ok(Some(
         moe.checked(c, "num_experts_per_token")?
             .sharing("mlp.shared_experts", shared),

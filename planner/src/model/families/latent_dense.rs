@@ -23,7 +23,6 @@ fn build(c: &Config<'_>, frame: &Frame, attention: Latent, mlp: Mlp) -> Result<M
 pub(super) fn minicpm3(c: &Config<'_>) -> Result<Model, ConfigError> {
     c.needs(&[
         "dim_model_base",
-        "num_key_value_heads",
         "scale_depth",
         "scale_emb",
         "max_position_embeddings",
@@ -34,6 +33,7 @@ pub(super) fn minicpm3(c: &Config<'_>) -> Result<Model, ConfigError> {
         "qk_rope_head_dim",
         "num_attention_heads",
     ])?;
+    c.needs_or_null(&["num_key_value_heads"])?;
     c.need_object("rope_scaling")?;
     let frame = Frame {
         tied: tied_or(c, false)?,

@@ -19,11 +19,11 @@ pub(super) fn lfm2_vl(c: &Config<'_>) -> Result<Model, ConfigError> {
 
 fn dense(c: &Config<'_>, family: &'static str, root: &'static str) -> Result<Model, ConfigError> {
     c.needs(&[
-        "num_key_value_heads",
         "max_position_embeddings",
         "norm_eps",
         "block_ffn_dim_multiplier",
     ])?;
+    c.needs_or_null(&["num_key_value_heads"])?;
     let ff = feed_forward_width(c)?;
     let frame = frame(c, family, root)?;
     if c.dim("block_dim")? != frame.hidden {
@@ -51,10 +51,11 @@ fn feed_forward_width(c: &Config<'_>) -> Result<u64, ConfigError> {
             )
         })?,
     };
-    let multiple = c.dim("block_multiple_of")?;
+    c.needs(&["block_multiple_of"])?;
     if !c.flag("block_auto_adjust_ff_dim")? {
         return Ok(said);
     }
+    let multiple = c.dim("block_multiple_of")?;
     let mut width = (2 * said) / 3;
     if c.get("block_ffn_dim_multiplier").is_some() {
         let factor = c.number_or("block_ffn_dim_multiplier", 1.0)?;
@@ -98,7 +99,7 @@ pub(super) fn lfm2_moe(c: &Config<'_>) -> Result<Model, ConfigError> {
     ]);
     let networks = Networks {
         moe: Some(moe),
-        dense: Mlp::of(network, c.dim("intermediate_size")?, false),
+        dense: Mlp::of(network, c.dim_if_used("intermediate_size")?, false),
     };
     build(
         c,

@@ -26,7 +26,12 @@ fn described(family: &'static str, c: &Config<'_>, tied: bool) -> Result<Decoder
     let decoder = Decoder::usual(family, c, attention)?;
     Ok(Decoder {
         mlp: decoder.mlp.biased(c.flag_or("mlp_bias", false)?),
-        windows: sliding(c, decoder.layers)?,
+        windows: match family {
+            // Its layers are made by the list, but the caches are full.
+            "smollm3" => Windows::listed(c, decoder.layers, "sliding_window", |_| false)?
+                .unwrap_or(Windows::None),
+            _ => sliding(c, decoder.layers)?,
+        },
         tied,
         ..decoder
     })
@@ -79,11 +84,7 @@ pub(super) fn smollm3(c: &Config<'_>) -> Result<Model, ConfigError> {
             "`no_rope_layers` length mismatch".to_owned(),
         ));
     }
-    Decoder {
-        windows: Windows::None,
-        ..decoder
-    }
-    .build(c)
+    decoder.build(c)
 }
 
 /// mistral3 and llava: the text part is ministral3 or llama.

@@ -66,8 +66,13 @@ pub(super) fn llama4(c: &Config<'_>) -> Result<Model, ConfigError> {
     }
     let networks = Networks {
         moe: Some(moe),
-        dense: Mlp::of(DENSE, c.dim("intermediate_size_mlp")?, false),
+        dense: Mlp::of(
+            DENSE,
+            c.dim_opt("intermediate_size_mlp")?.unwrap_or(ff),
+            false,
+        ),
     };
+    c.needs_or_null(&["intermediate_size_mlp"])?;
     frame.build(
         c,
         |i| ((i + 1) % 4 != 0, (i + 1).is_multiple_of(step)),

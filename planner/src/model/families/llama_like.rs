@@ -266,6 +266,7 @@ pub(super) fn apertus(c: &Config<'_>) -> Result<Model, ConfigError> {
 }
 
 pub(super) fn nemotron(c: &Config<'_>) -> Result<Model, ConfigError> {
+    c.number_or("partial_rotary_factor", 1.0)?;
     c.needs(&["hidden_act", "norm_eps"])?;
     if let Some(rope) = c.object("rope_scaling")? {
         let linear = rope.text("type")? == Some("linear");

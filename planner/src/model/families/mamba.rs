@@ -48,15 +48,18 @@ pub(super) fn mamba2(c: &Config<'_>) -> Result<Model, ConfigError> {
         "time_step_limit",
         "time_step_rank",
     ])?;
+    c.needs_or_null(&["state_size"])?;
     let (heads, head_dim) = (c.count("num_heads")?, c.dim("head_dim")?);
-    let state = c.dim("state_size")?;
     let bias = c.flag("use_bias")?;
     let mixer = Mamba2 {
         inner: heads * head_dim,
         heads,
         head_dim,
         groups: c.count("n_groups")?,
-        state: c.dim_or("ssm_state_size", state)?,
+        state: match c.dim_opt("ssm_state_size")? {
+            Some(state) => state,
+            None => c.dim("state_size")?,
+        },
         kernel: c.dim("conv_kernel")?,
         conv_bias: c.flag("use_conv_bias")?,
         in_bias: bias,

@@ -48,7 +48,7 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
                 c.dim_or("shared_intermediate_size", 3072)?,
             )
         }),
-        dense: Mlp::gated(c.dim_or("dense_intermediate_size", 12_288)?),
+        dense: Mlp::gated(c.dim_if_used_or("dense_intermediate_size", 12_288)?),
     };
     let index = Index::read(c)?;
     let experts = by_layer(c, c, "mlp_layer_types", "sparse", "moe_layer_freq", layers)?;

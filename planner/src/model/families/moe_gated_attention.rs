@@ -69,7 +69,7 @@ pub(super) fn afmoe(c: &Config<'_>) -> Result<Model, ConfigError> {
     };
     let networks = Networks {
         moe: Some(moe),
-        dense: Mlp::gated(c.dim_or("intermediate_size", 6144)?),
+        dense: Mlp::gated(c.dim_if_used_or("intermediate_size", 6144)?),
     };
     let hidden = frame.hidden;
     frame.build(

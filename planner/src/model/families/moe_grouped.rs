@@ -93,12 +93,13 @@ pub(super) fn dots1(c: &Config<'_>) -> Result<Model, ConfigError> {
     let first = c.count_or("first_k_dense_replace", 0)?;
     Networks {
         moe: Some(moe),
-        dense: Mlp::gated(c.dim("intermediate_size")?).biased(bias),
+        dense: Mlp::gated(c.dim_if_used("intermediate_size")?).biased(bias),
     }
     .build(c, &frame, &attention, &Windows::None, |i| i >= first)
 }
 
 pub(super) fn bailing_moe(c: &Config<'_>) -> Result<Model, ConfigError> {
+    c.number_or("partial_rotary_factor", 1.0)?;
     c.needs(&[
         "max_position_embeddings",
         "norm_topk_prob",
@@ -165,7 +166,7 @@ pub(super) fn bailing_moe(c: &Config<'_>) -> Result<Model, ConfigError> {
     let first = c.count_or("first_k_dense_replace", 0)?;
     Networks {
         moe,
-        dense: Mlp::gated(c.dim("intermediate_size")?).biased(bias),
+        dense: Mlp::gated(c.dim_if_used("intermediate_size")?).biased(bias),
     }
     .build(c, &frame, &attention, &Windows::None, |i| {
         moe.is_some() && i >= first

@@ -165,7 +165,7 @@ fn qwen3_moe_under(c: &Config<'_>, root: &'static str) -> Result<Model, ConfigEr
     let (moe, sparse) = stepped(c)?;
     Networks {
         moe: moe.map(|moe| moe.routed(router)),
-        dense: Mlp::gated(c.dim("intermediate_size")?),
+        dense: Mlp::gated(c.dim_if_used("intermediate_size")?),
     }
     .build(c, &frame, &attention, &Windows::None, sparse)
 }
@@ -224,7 +224,7 @@ pub(super) fn Klear(c: &Config<'_>) -> Result<Model, ConfigError> {
             correction: Some(("mlp.expert_bias", Some(Dtype::F32))),
             ..moe.sharing("mlp.shared_experts", moe.ff * shared)
         }),
-        dense: Mlp::gated(c.dim("intermediate_size")?),
+        dense: Mlp::gated(c.dim_if_used("intermediate_size")?),
     };
     frame.build(
         c,

@@ -233,7 +233,7 @@ pub(super) fn exaone_moe(c: &Config<'_>) -> Result<Model, ConfigError> {
     let moe_ff = c.dim("moe_intermediate_size")?;
     let moe = if sparse.iter().take(frame.layers as usize).any(|&s| s) {
         noaux_tc(c)?;
-        let shared = c.count_or("num_shared_experts", 0)?;
+        let shared = c.count_opt("num_shared_experts")?.unwrap_or(0);
         let moe = Moe::by(
             c,
             "num_experts",

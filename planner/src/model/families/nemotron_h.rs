@@ -155,7 +155,9 @@ impl Experts {
         )?;
         // Any number of shared experts, none included, makes one network.
         let shared = match c.get("n_shared_experts") {
-            Some(_) => c.dim_or("moe_shared_expert_intermediate_size", ff)?,
+            Some(_) => c
+                .dim_opt("moe_shared_expert_intermediate_size")?
+                .unwrap_or(ff),
             None => 0,
         };
         Ok(Self {

@@ -16,11 +16,11 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
         c.dim("vocab_size")?,
     );
     c.needs(&[
-        "num_key_value_heads",
         "rms_norm_eps",
         "max_position_embeddings",
         "linear_allow_neg_eigval",
     ])?;
+    c.needs_or_null(&["num_key_value_heads"])?;
     let bias = c.flag("attention_bias")?;
     let attention = Attention {
         qkv_bias: bias,

@@ -11,6 +11,7 @@ pub(super) const CASTS: &str = "AttributeError: 'list' object has no attribute '
 
 /// One norm a layer, attention and network side by side, biases everywhere.
 pub(super) fn phi(c: &Config<'_>) -> Result<Model, ConfigError> {
+    c.number_or("partial_rotary_factor", 1.0)?;
     let hidden = c.dim_or("hidden_size", 2560)?;
     let sizes = (
         hidden,
@@ -66,6 +67,7 @@ pub(super) fn whole_heads(attention: &Attention, hidden: u64) -> Result<(), Conf
 
 /// Fused projections; Phi-4 too.
 pub(super) fn phi3(c: &Config<'_>) -> Result<Model, ConfigError> {
+    c.number_or("partial_rotary_factor", 1.0)?;
     c.needs(&["rms_norm_eps"])?;
     if let Some(rope) = c.object("rope_scaling")?
         && !(rope.has("long_factor") && rope.has("type"))

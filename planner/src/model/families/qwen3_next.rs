@@ -18,6 +18,10 @@ pub(super) fn qwen3_next(c: &Config<'_>) -> Result<Model, ConfigError> {
         "num_key_value_heads",
         "head_dim",
         "mlp_only_layers",
+        "num_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+        "shared_expert_intermediate_size",
     ])?;
     check_rope(c, "rope_scaling")?;
     let frame = Frame {
@@ -25,12 +29,14 @@ pub(super) fn qwen3_next(c: &Config<'_>) -> Result<Model, ConfigError> {
         own_cache: true,
         ..Frame::usual("qwen3_next", c)?
     };
-    let (dense_ff, step) = (c.dim("intermediate_size")?, c.count("decoder_sparse_step")?);
+    let (dense_ff, step) = (
+        c.dim_if_used("intermediate_size")?,
+        c.count("decoder_sparse_step")?,
+    );
     let dense_only = c.wholes("mlp_only_layers")?.unwrap_or_default();
     let moe = if c.count_or("num_experts", 0)? > 0 {
         Some(experts(c)?)
     } else {
-        c.needs(&["num_experts"])?;
         None
     };
     build(
@@ -57,7 +63,14 @@ pub(super) fn qwen3_5_moe(c: &Config<'_>) -> Result<Model, ConfigError> {
 
 fn wrapped(c: &Config<'_>, family: &'static str) -> Result<Model, ConfigError> {
     let c = &c.object("text_config")?.unwrap_or(*c);
-    check_rope(c, "rope_parameters")?;
+    // Its `rope_type` stands for `type`, where null is no type.
+    if let Some(rope) = c.object("rope_parameters")? {
+        let kind = rope.text("rope_type")?;
+        if !rope.has("rope_type") || kind.is_some_and(|kind| !kind.is_empty()) {
+            check_rope(c, "rope_parameters")?;
+        }
+        rope.number_or("partial_rotary_factor", 1.0)?;
+    }
     let frame = Frame {
         root: "language_model.",
         tied: tied_or(c, false)?,

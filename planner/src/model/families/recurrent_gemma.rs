@@ -19,10 +19,10 @@ pub(super) fn build(c: &Config<'_>) -> Result<Model, ConfigError> {
         "attention_bias",
         "conv1d_width",
         "logits_soft_cap",
-        "num_key_value_heads",
         "rms_norm_eps",
         "rope_theta",
     ])?;
+    c.needs_or_null(&["num_key_value_heads"])?;
     let heads = c.count("num_attention_heads")?;
     if !hidden.is_multiple_of(heads) {
         return Err(c.invalid(

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::phi::whole_heads;
 use crate::model::blocks::attention::{Attention, Projections, QkNorm};
-use crate::model::blocks::decoder::tied_or;
+use crate::model::blocks::decoder::{check_rope, tied_or};
 use crate::model::blocks::mlp::{Mlp, Network};
 use crate::model::{Builder, Config, ConfigError, Model};
 
@@ -147,6 +147,7 @@ pub(super) fn nemotron_nas(c: &Config<'_>) -> Result<Model, ConfigError> {
     }
     if let Some(rope) = c.object("rope_scaling")? {
         rope.needs(&["factor", "rope_type"])?;
+        check_rope(c, "rope_scaling")?;
     }
     let blocks = c.list("block_configs")?.unwrap_or_default();
     if blocks.len() as u64 != layers {

@@ -214,7 +214,7 @@ pub(super) fn mellum(c: &Config<'_>) -> Result<Model, ConfigError> {
         "moe_intermediate_size",
     )?
     .routed(Router::Linear("mlp.gate", Policy::Precise));
-    c.dim("sliding_window")?;
+    c.needs(&["sliding_window"])?;
     let windows = Windows::listed(c, layers, "sliding_window", |kind| kind != "full_attention")?
         .ok_or_else(|| ConfigError::Missing {
             field: "layer_types".to_owned(),

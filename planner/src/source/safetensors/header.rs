@@ -152,6 +152,11 @@ impl<'de> Visitor<'de> for Metadata {
         Err(unexpected_text(&self))
     }
 
+    /// MLX's `save_safetensors` writes null where it is given no metadata.
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut keys: Vec<Cow<'de, str>> = Vec::new();
         let mut format = None;

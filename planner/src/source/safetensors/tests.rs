@@ -248,6 +248,18 @@ fn duplicate_keys_are_refused() {
 }
 
 #[test]
+fn metadata_may_be_null_as_mlx_writes_it() {
+    let header = object(&[
+        r#""__metadata__":null"#.to_owned(),
+        entry("w", "BF16", "[2, 3]", 0, 12),
+    ]);
+    let file = with_data(&header, 12).unwrap();
+    assert_eq!((file.format, file.tensors.len()), (None, 1));
+    let message = refusal(r#"{"__metadata__":7}"#, 0);
+    assert!(message.contains("`__metadata__` as an object"), "{message}");
+}
+
+#[test]
 fn other_shapes_of_json_are_refused() {
     for (header, expected) in [
         ("", "header: the file is empty: expected a JSON document"),
