@@ -37,6 +37,11 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
         let shared = shared.clone();
         warp::any().map(move || shared.clone())
     };
+    // First of all, since it is asked for most: it tries no other route on its way.
+    let scrapes = warp::get()
+        .and(warp::path!("metrics"))
+        .and(with.clone())
+        .map(|shared: Arc<Shared>| metrics(&shared));
     let get = warp::get()
         .and(warp::path::full())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
@@ -72,7 +77,9 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
         .and(warp::path!("-" / "reload"))
         .and(with)
         .then(reload);
-    plans
+    scrapes
+        .or(plans)
+        .unify()
         .or(gates)
         .unify()
         .or(reserve)
@@ -97,7 +104,6 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
 fn answer(path: &str, query: &str, shared: &Arc<Shared>) -> Response {
     match path {
         "/" => page::answer("index.html"),
-        "/metrics" => metrics(shared),
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(shared),
         "/api/v1/memory" => memory(shared),
