@@ -124,10 +124,10 @@ table! {
         GPU_RESOURCES_LIMIT Gauge Mac "shv_gpu_resources_limit" [] "How many GPU resources may exist: iogpu.rsrc_limit."
         USER_WIRE_LIMIT Gauge Mac "shv_memory_user_wire_limit_bytes" [] "What one user may wire: vm.user_wire_limit."
         GLOBAL_WIRE_LIMIT Gauge Mac "shv_memory_global_user_wire_limit_bytes" [] "What all users together may wire: vm.global_user_wire_limit."
-        CGROUP_LIMIT Gauge Linux "shv_cgroup_limit_bytes" [] "Beyond it the kernel kills in this control group: memory.max."
-        CGROUP_HIGH Gauge Linux "shv_cgroup_high_bytes" [] "Beyond it the kernel throttles this control group: memory.high."
-        CGROUP_USAGE Gauge Linux "shv_cgroup_usage_bytes" [] "What this control group holds: memory.current."
-        CGROUP_RECLAIMABLE Gauge Linux "shv_cgroup_reclaimable_bytes" [] "Of it, what the kernel drops first: inactive_file plus slab_reclaimable."
+        CGROUP_LIMIT Gauge Linux "shv_cgroup_limit_bytes" [] "Beyond it the kernel kills in this control group: memory.max; in version 1 memory.limit_in_bytes."
+        CGROUP_HIGH Gauge Linux "shv_cgroup_high_bytes" [] "Beyond it the kernel throttles this control group: memory.high, which version 1 lacks."
+        CGROUP_USAGE Gauge Linux "shv_cgroup_usage_bytes" [] "What this control group holds: memory.current; in version 1 memory.usage_in_bytes."
+        CGROUP_RECLAIMABLE Gauge Linux "shv_cgroup_reclaimable_bytes" [] "Of it, what the kernel drops first: inactive_file plus slab_reclaimable; in version 1 total_inactive_file."
     }
     HEADROOM "Headroom" {
         RECLAIMABLE Gauge Both "shv_memory_reclaimable_bytes" [] "What can be had without taking a running program's memory: free, file-backed and purgeable; MemAvailable and control group."
