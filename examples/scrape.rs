@@ -1,8 +1,11 @@
 //! Scrapes an exporter and prints latencies: `scrape ADDRESS PATH SCRAPERS SECONDS RATE`, with RATE scrapes a second for
-//! each scraper, or 0 for as fast as it goes. Every answer must be a 200. Loopback only.
+//! each scraper, spread over the time between two, or 0 for as fast as it goes. Every answer must be a 200. Loopback only.
+//!
+//! With `floor` for ADDRESS and a number of bytes for PATH, it scrapes threads of its own, each of which waits for a
+//! request in a blocking read and answers with that many bytes: what waking up and the network take on this machine.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -21,22 +24,27 @@ fn run(arguments: &[String]) -> Result<(), String> {
     let [address, path, scrapers, seconds, rate] = arguments else {
         return Err("ADDRESS PATH SCRAPERS SECONDS RATE are expected".to_owned());
     };
-    let address: SocketAddr = address.parse().map_err(|e| format!("{address}: {e}"))?;
-    if !address.ip().is_loopback() {
-        return Err(format!("{address} is not on this machine"));
-    }
     let number = |text: &String| text.parse::<u64>().map_err(|e| format!("{text}: {e}"));
     let (scrapers, seconds, rate) = (
-        number(scrapers)?.min(64),
+        u32::try_from(number(scrapers)?.min(64)).unwrap_or(64),
         number(seconds)?.min(600),
         number(rate)?,
     );
+    let address = if address == "floor" {
+        floor(number(path)?.min(1 << 24))?
+    } else {
+        address.parse().map_err(|e| format!("{address}: {e}"))?
+    };
+    if !address.ip().is_loopback() {
+        return Err(format!("{address} is not on this machine"));
+    }
     let pause = (rate > 0).then(|| Duration::from_secs_f64(1.0 / rate as f64));
     let until = Instant::now() + Duration::from_secs(seconds);
     let threads: Vec<_> = (0..scrapers)
-        .map(|_| {
+        .map(|nth| {
             let path = path.clone();
-            std::thread::spawn(move || scraper(address, &path, until, pause))
+            let first = Instant::now() + pause.unwrap_or_default() * nth / scrapers;
+            std::thread::spawn(move || scraper(address, &path, first, until, pause))
         })
         .collect();
     let mut all = Vec::new();
@@ -63,9 +71,37 @@ fn run(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// Serves answers of so many bytes, each connection from a thread that does nothing else.
+fn floor(bytes: u64) -> Result<SocketAddr, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
+    let address = listener.local_addr().map_err(|e| e.to_string())?;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n{}",
+        "x".repeat(bytes as usize)
+    );
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            std::thread::spawn(move || answers(stream, answer.as_bytes()));
+        }
+    });
+    Ok(address)
+}
+
+fn answers(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut request = [0; 4096];
+    // A request of the scraper comes whole.
+    while stream.read(&mut request)? > 0 {
+        stream.write_all(answer)?;
+    }
+    Ok(())
+}
+
 fn scraper(
     address: SocketAddr,
     path: &str,
+    first: Instant,
     until: Instant,
     pause: Option<Duration>,
 ) -> Result<Vec<Duration>, String> {
@@ -78,12 +114,12 @@ fn scraper(
     let mut writer = stream.try_clone().map_err(|e| e.to_string())?;
     let mut reader = BufReader::with_capacity(1 << 16, stream);
     let mut taken = Vec::new();
-    let mut next = Instant::now();
+    let mut next = first;
     let mut body = Vec::new();
     while Instant::now() < until {
         if let Some(pause) = pause {
-            next += pause;
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            next += pause;
         }
         let begun = Instant::now();
         writer

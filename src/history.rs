@@ -169,15 +169,15 @@ impl History {
         push(&mut self.coarse, point, COARSE_SECONDS, COARSE_POINTS);
     }
 
-    /// The points of a stretch, oldest first; with `most`, no more than that many: of each so many seconds the one with
-    /// most in use, so that no peak is lost.
+    /// The points of a stretch, oldest first, no more than `most`: of each so many seconds the one with most in use, so
+    /// that no peak is lost.
     #[must_use]
-    pub fn points(&self, stretch: Stretch, most: Option<usize>) -> Vec<Point> {
+    pub fn points(&self, stretch: Stretch, most: usize) -> Vec<Point> {
         let ring = match stretch {
             Stretch::Hour => &self.fine,
             Stretch::Day => &self.coarse,
         };
-        let together = most.map_or(1, |most| ring.len().div_ceil(most.max(1)).max(1));
+        let together = ring.len().div_ceil(most.max(1)).max(1);
         let mut points = Vec::with_capacity(ring.len() / together + 1);
         let mut fullest: Option<Point> = None;
         for (at, packed) in ring.iter().enumerate() {
@@ -225,8 +225,8 @@ mod tests {
         for tick in 0..200_000_u32 {
             history.add(&at(f64::from(tick) * 0.5));
         }
-        let hour = history.points(Stretch::Hour, None);
-        let day = history.points(Stretch::Day, None);
+        let hour = history.points(Stretch::Hour, usize::MAX);
+        let day = history.points(Stretch::Day, usize::MAX);
         assert_eq!((hour.len(), day.len()), (FINE_POINTS, COARSE_POINTS));
         assert!(
             hour.windows(2)
@@ -243,7 +243,7 @@ mod tests {
         let mut history = History::default();
         history.add(&at(1000.0));
         history.add(&at(10.0));
-        assert_eq!(history.points(Stretch::Hour, None).len(), 2);
+        assert_eq!(history.points(Stretch::Hour, usize::MAX).len(), 2);
     }
 
     #[test]
@@ -289,12 +289,12 @@ mod tests {
             history.add(&sample);
         }
         for most in [1, 7, 100, 999, 1000, 5000] {
-            let points = history.points(Stretch::Hour, Some(most));
+            let points = history.points(Stretch::Hour, most);
             assert!(points.len() <= most, "{} of {most}", points.len());
             assert!(points.iter().any(|point| point.used_bytes == Some(990)));
             assert!(points.is_sorted_by(|a, b| a.unix_seconds < b.unix_seconds));
         }
-        assert_eq!(history.points(Stretch::Hour, Some(5000)).len(), 1000);
-        assert!(History::default().points(Stretch::Day, Some(10)).is_empty());
+        assert_eq!(history.points(Stretch::Hour, 5000).len(), 1000);
+        assert!(History::default().points(Stretch::Day, 10).is_empty());
     }
 }

@@ -1,15 +1,18 @@
 //! The daemon over real sockets: limits, who may call, reload and drain.
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use support::{Process, read_all};
+
 struct Daemon {
-    child: Child,
-    address: SocketAddr,
+    process: Process,
     config: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -20,40 +23,15 @@ impl Daemon {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("config.yaml");
         std::fs::write(&config, with_address(settings)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_shvd"))
-            .arg("--config")
-            .arg(&config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(
-                log.read_line(&mut line).unwrap() > 0,
-                "it ended before it listened"
-            );
-            if let Some((_, bound)) = line.trim().split_once("bound=") {
-                break bound.parse().unwrap();
-            }
-        };
-        // What it goes on to log must not fill the pipe.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Self {
-            child,
-            address,
+            process: Process::start(&config),
             config,
             _folder: folder,
         }
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        stream
+        support::connect(self.process.address).unwrap()
     }
 
     /// Sends a request as it stands and gives back the whole answer.
@@ -70,17 +48,13 @@ impl Daemon {
     }
 
     fn metric(&self, name: &str) -> Option<f64> {
-        let text = self.get("/metrics");
-        let line = text
-            .lines()
-            .find(|l| l.split_once(' ').is_some_and(|(n, _)| n == name))?;
-        line.split_once(' ')?.1.parse().ok()
+        support::metric(&self.get("/metrics"), name)
     }
 
     fn signal(&self, signal: &str) {
         assert!(
             Command::new("kill")
-                .args([signal, &self.child.id().to_string()])
+                .args([signal, &self.process.child.id().to_string()])
                 .status()
                 .unwrap()
                 .success()
@@ -96,13 +70,6 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn with_address(settings: &str) -> String {
     let listen = if settings.contains("listen:") {
         String::new()
@@ -110,14 +77,6 @@ fn with_address(settings: &str) -> String {
         "listen: {address: 127.0.0.1:0}\n".to_owned()
     };
     format!("{listen}{settings}")
-}
-
-fn read_all(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    match stream.read_to_end(&mut bytes) {
-        Err(error) if !matches!(error.kind(), ErrorKind::ConnectionReset) => panic!("{error}"),
-        _ => String::from_utf8_lossy(&bytes).into_owned(),
-    }
 }
 
 #[test]
@@ -414,7 +373,7 @@ fn sigterm_lets_requests_finish_and_ends() {
     std::thread::sleep(Duration::from_millis(300));
     posting.write_all(rest.as_bytes()).unwrap();
     assert!(read_all(&mut posting).starts_with("HTTP/1.1 200"));
-    let status = daemon.child.wait().unwrap();
+    let status = daemon.process.child.wait().unwrap();
     assert!(status.success(), "{status}");
     assert!(
         begun.elapsed() < Duration::from_secs(10),

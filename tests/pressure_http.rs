@@ -5,14 +5,15 @@
     reason = "figures are shown as they were kept, and a test that fails says where"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+mod support;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::{Answer, Process};
 use tempfile::TempDir;
 
 /// 16 blocks of 4 MiB on the host, held for a minute.
@@ -22,27 +23,7 @@ const BENCH: &str = "/api/v1/bench";
 
 /// A daemon on a free port, with a state directory of its own.
 struct Daemon {
-    child: Child,
-    address: SocketAddr,
-}
-
-/// An answer: its status, header and body.
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
-    }
-
-    /// The error that a refusal says, after a look at its status.
-    fn refusal(&self, status: u16) -> String {
-        assert_eq!(self.status, status, "{}", self.body);
-        self.json()["error"].as_str().unwrap().to_owned()
-    }
+    process: Process,
 }
 
 impl Daemon {
@@ -56,43 +37,13 @@ impl Daemon {
         let text =
             format!("listen: {{address: 127.0.0.1:0, {listen}}}\nstate_directory: state\n{more}");
         std::fs::write(&file, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_shvd"))
-            .arg("--config")
-            .arg(file)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "it ended at once");
-            if let Some((_, bound)) = line.trim().split_once("bound=") {
-                break bound.parse().unwrap();
-            }
-        };
-        // What it goes on to log must not fill the pipe.
-        thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address }
+        Self {
+            process: Process::start(&file),
+        }
     }
 
     fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        let time = Some(Duration::from_secs(20));
-        stream.set_read_timeout(time).unwrap();
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        Answer {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head: head.to_ascii_lowercase(),
-            body: body.to_owned(),
-        }
+        support::ask(self.process.address, method, path, headers, body).unwrap()
     }
 
     fn call(&self, method: &str, path: &str, body: &str) -> Answer {
@@ -122,23 +73,21 @@ impl Daemon {
     }
 
     fn metric(&self, series: &str) -> Option<f64> {
-        let text = self.call("GET", "/metrics", "").body;
-        let line = text.lines().find_map(|line| line.strip_prefix(series))?;
-        line.strip_prefix(' ')?.parse().ok()
+        support::metric(&self.call("GET", "/metrics", "").body, series)
     }
 
     fn terminate(mut self) -> Duration {
         let begun = Instant::now();
-        let pid = self.child.id().to_string();
+        let pid = self.process.child.id().to_string();
         assert!(Command::new("kill").arg(pid).status().unwrap().success());
-        assert!(self.child.wait().unwrap().success());
+        assert!(self.process.child.wait().unwrap().success());
         begun.elapsed()
     }
 
     /// Processes that it started and that still run.
     #[cfg(target_os = "linux")]
     fn children(&self) -> Vec<u32> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.child.id())).unwrap();
         let lists = tasks.map(|task| task.unwrap().path().join("children"));
         let text: String = lists
             .map(|list| std::fs::read_to_string(list).unwrap_or_default())
@@ -146,13 +95,6 @@ impl Daemon {
         text.split_whitespace()
             .map(|pid| pid.parse().unwrap())
             .collect()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -2,18 +2,20 @@
 //! was promised.
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+mod support;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use support::{ANSWER_TIME_MAX, Process};
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// A recording of a 48 GB Mac with `free_bytes` free, a reading a second for ten minutes.
 fn recording(folder: &Path, free_bytes: u64) {
@@ -46,8 +48,7 @@ fn recording(folder: &Path, free_bytes: u64) {
 }
 
 struct Daemon {
-    child: Child,
-    address: SocketAddr,
+    process: Process,
 }
 
 impl Daemon {
@@ -63,23 +64,9 @@ impl Daemon {
              sampling: {{{sampling}}}\nstate_directory: state\nreservations: {{{reservations}}}\n"
         );
         std::fs::write(&config, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_shvd"))
-            .arg("--config")
-            .arg(&config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "it ended early");
-            if let Some((_, bound)) = line.trim().split_once("bound=") {
-                break bound.parse().unwrap();
-            }
-        };
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let daemon = Self { child, address };
+        let process = Process::start(&config);
+        let address = process.address;
+        let daemon = Self { process };
         let until = Instant::now() + ANSWER_TIME_MAX;
         while ask(address, "GET", "/readyz", "").unwrap().0 != 200 {
             assert!(Instant::now() < until, "not ready");
@@ -94,7 +81,7 @@ impl Daemon {
         } else {
             body.to_string()
         };
-        let (status, text) = ask(self.address, method, path, &body).unwrap();
+        let (status, text) = ask(self.process.address, method, path, &body).unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
@@ -121,52 +108,19 @@ impl Daemon {
     }
 
     fn metric(&self, name: &str) -> Option<f64> {
-        let (_, text) = ask(self.address, "GET", "/metrics", "").unwrap();
-        let line = text
-            .lines()
-            .find(|l| l.rsplit_once(' ').is_some_and(|(n, _)| n == name))?;
-        line.rsplit_once(' ')?.1.parse().ok()
+        let (_, text) = ask(self.process.address, "GET", "/metrics", "").unwrap();
+        support::metric(&text, name)
     }
 }
 
-impl Drop for Daemon {
-    /// SIGKILL: no daemon of these tests ends in an orderly way.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Status and body; an error when the daemon went away.
 fn ask(
     address: SocketAddr,
     method: &str,
     path: &str,
     body: &str,
 ) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let gone = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(gone)?;
-    let status = head.split(' ').nth(1).ok_or_else(gone)?;
-    let length = head.lines().find_map(|line| {
-        line.to_lowercase()
-            .strip_prefix("content-length: ")?
-            .parse()
-            .ok()
-    });
-    if length.is_some_and(|length: usize| body.len() < length) {
-        return Err(gone());
-    }
-    Ok((status.parse().map_err(|_| gone())?, body.to_owned()))
+    let answer = support::ask(address, method, path, "Host: localhost\r\n", body)?;
+    Ok((answer.status, answer.body))
 }
 
 fn sum(list: &[Value]) -> u64 {
@@ -181,7 +135,7 @@ fn sixty_four_launches_and_a_kill_never_get_more_than_there_is() {
         let daemon = Daemon::start(folder.path(), "");
         let takeable = daemon.takeable_bytes();
         assert!(takeable > 15 * GIB && takeable <= 20 * GIB, "{takeable}");
-        let address = Arc::new(RwLock::new(daemon.address));
+        let address = Arc::new(RwLock::new(daemon.process.address));
         let granted: Arc<Mutex<Vec<Value>>> = Arc::default();
         let launches: Vec<_> = (0..64)
             .map(|launch| {
@@ -219,7 +173,7 @@ fn sixty_four_launches_and_a_kill_never_get_more_than_there_is() {
         }
         drop(daemon);
         let daemon = Daemon::start(folder.path(), "");
-        *address.write().unwrap() = daemon.address;
+        *address.write().unwrap() = daemon.process.address;
         for launch in launches {
             launch.join().unwrap();
         }

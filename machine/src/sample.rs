@@ -304,15 +304,16 @@ optional_fields! {
 }
 
 optional_fields! {
-    /// Limits and usage of the own control group, the tightest of its ancestors included (Linux, cgroup v2).
+    /// Limits and usage of the own control group, the tightest of its ancestors included (Linux, cgroup v2 and v1).
     pub struct Cgroup {
-        /// `memory.max`: beyond it the kernel kills.
+        /// `memory.max`, `memory.limit_in_bytes`: beyond it the kernel kills.
         limit_bytes: u64,
-        /// `memory.high`: beyond it the kernel throttles.
+        /// `memory.high`: beyond it the kernel throttles. Version 1 has no such limit.
         high_bytes: u64,
-        /// `memory.current` of the group whose limit leaves least.
+        /// `memory.current`, `memory.usage_in_bytes` of the group whose limit leaves least.
         usage_bytes: u64,
-        /// Of that usage, what the kernel drops first: `inactive_file` + `slab_reclaimable` of `memory.stat`.
+        /// Of that usage, what the kernel drops first: `inactive_file` + `slab_reclaimable` of `memory.stat`, or
+        /// `total_inactive_file` of version 1.
         reclaimable_bytes: u64,
     }
 }

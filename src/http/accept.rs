@@ -290,29 +290,10 @@ async fn respond(
     let limits = shared.settings.borrow().limits.clone();
     let most = usize::try_from(limits.body_bytes_max.get()).unwrap_or(usize::MAX);
     let (head, body) = request.into_parts();
-    let told = body.size_hint().lower();
-    if told > most as u64 {
-        return too_large(most);
-    }
-    // The whole body has this long: one that drips would else hold its connection for as long as it likes.
     let time = Duration::from_millis(limits.idle_time_ms.get());
-    let whole = tokio::time::timeout(time, Limited::new(body, most).collect());
-    let body = match whole.await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(most),
-        Err(_) => {
-            shared.activity.dropped(Dropped::TooSlow);
-            return closing(routes::problem(
-                StatusCode::REQUEST_TIMEOUT,
-                &format!("the body did not come within {} ms", time.as_millis()),
-            ));
-        }
-        Ok(Err(_)) => {
-            return closing(routes::problem(
-                StatusCode::BAD_REQUEST,
-                "the body did not come whole",
-            ));
-        }
+    let body = match whole(body, most, time, &shared.activity).await {
+        Ok(body) => body,
+        Err(refused) => return *refused,
     };
     let mut service = warp::service(filter);
     let answered =
@@ -322,6 +303,39 @@ async fn respond(
         Ok(response) => hardened(response),
         Err(never) => match never {},
     }
+}
+
+/// The whole body, where it is no longer than `most` and comes within `time`; else what is answered.
+async fn whole(
+    body: Incoming,
+    most: usize,
+    time: Duration,
+    activity: &Activity,
+) -> Result<Bytes, Box<warp::reply::Response>> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large(most).into());
+    }
+    // The whole body has this long: one that drips would else hold its connection for as long as it likes.
+    let whole = tokio::time::timeout(time, Limited::new(body, most).collect());
+    let refused = match whole.await {
+        Ok(Ok(collected)) => return Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(most),
+        Err(_) => {
+            activity.dropped(Dropped::TooSlow);
+            closing(routes::problem(
+                StatusCode::REQUEST_TIMEOUT,
+                &format!("the body did not come within {} ms", time.as_millis()),
+            ))
+        }
+        Ok(Err(_)) => closing(routes::problem(
+            StatusCode::BAD_REQUEST,
+            "the body did not come whole",
+        )),
+    };
+    Err(refused.into())
 }
 
 fn too_large(most: usize) -> warp::reply::Response {

@@ -7,7 +7,7 @@
 //! | `GET /healthz`, `GET /readyz` | the process is up; a fresh sample exists |
 //! | `GET /api/v1/memory` | latest sample with what it implies |
 //! | `GET /api/v1/events` | the same as server-sent events, one a reading |
-//! | `GET /api/v1/history?stretch=hour\|day` | points for charts |
+//! | `GET /api/v1/history?stretch=hour\|day&points=N` | points for charts, at most 600 or N |
 //! | `GET /api/v1/catalog` | what a plan can be asked for: models, quantizations, machines |
 //! | `GET /api/v1/plans` | the plans of the settings, held against the latest sample |
 //! | `POST /api/v1/plan` | a plan, as `shvplan --format json` prints it |

@@ -28,6 +28,9 @@ const RELOAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// What the path of one reservation begins with.
 const RESERVATION: &str = "/api/v1/reservations/";
 
+/// Points of a history where the caller asks for no number: enough to draw, some 200 kB where all would be 1.2 MB.
+const POINTS: usize = 600;
+
 /// A comment is sent to followers after this long without a reading.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -37,6 +40,11 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
         let shared = shared.clone();
         warp::any().map(move || shared.clone())
     };
+    // First of all, since it is asked for most: it tries no other route on its way.
+    let scrapes = warp::get()
+        .and(warp::path!("metrics"))
+        .and(with.clone())
+        .map(|shared: Arc<Shared>| metrics(&shared));
     let get = warp::get()
         .and(warp::path::full())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
@@ -72,7 +80,9 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
         .and(warp::path!("-" / "reload"))
         .and(with)
         .then(reload);
-    plans
+    scrapes
+        .or(plans)
+        .unify()
         .or(gates)
         .unify()
         .or(reserve)
@@ -97,7 +107,6 @@ pub(super) fn all(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
 fn answer(path: &str, query: &str, shared: &Arc<Shared>) -> Response {
     match path {
         "/" => page::answer("index.html"),
-        "/metrics" => metrics(shared),
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(shared),
         "/api/v1/memory" => memory(shared),
@@ -257,13 +266,13 @@ fn history(query: &str, shared: &Shared) -> Response {
 }
 
 /// The stretch and the most points that a query asks for.
-fn stretch_of(query: &str) -> Option<(Stretch, Option<usize>)> {
-    let (mut stretch, mut most) = (Stretch::Hour, None);
+fn stretch_of(query: &str) -> Option<(Stretch, usize)> {
+    let (mut stretch, mut most) = (Stretch::Hour, POINTS);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=')? {
             ("stretch", "hour") => stretch = Stretch::Hour,
             ("stretch", "day") => stretch = Stretch::Day,
-            ("points", number) => most = Some(number.parse().ok().filter(|n| *n > 0)?),
+            ("points", number) => most = number.parse().ok().filter(|n| *n > 0)?,
             _ => return None,
         }
     }
@@ -341,5 +350,21 @@ async fn reload(shared: Arc<Shared>) -> Response {
             StatusCode::GATEWAY_TIMEOUT,
             "reading the settings takes long; the log will say how it went",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_has_so_many_points_where_none_are_asked_for() {
+        assert_eq!(stretch_of(""), Some((Stretch::Hour, POINTS)));
+        assert_eq!(stretch_of("stretch=day"), Some((Stretch::Day, POINTS)));
+        let all = stretch_of("stretch=day&points=5760");
+        assert_eq!(all, Some((Stretch::Day, 5760)));
+        for refused in ["stretch=week", "points=0", "points=-1", "points", "x=1"] {
+            assert_eq!(stretch_of(refused), None, "{refused}");
+        }
     }
 }

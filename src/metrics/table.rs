@@ -57,7 +57,7 @@ table! {
         SAMPLES Counter Both "shv_samples_total" [] "Attempts to take a reading."
         SAMPLE_FAILURES Counter Both "shv_sample_failures_total" ["reason"] "Readings that gave no sample: the source failed, did not answer in time, or went back in time."
         COLLECTOR_SUCCESS Gauge Both "shv_collector_success" ["collector"] "1 when the collector had what it reports, else 0."
-        COLLECTOR_DURATION Gauge Both "shv_collector_duration_seconds" ["collector"] "How long the collector took in this scrape."
+        COLLECTOR_DURATION Gauge Both "shv_collector_duration_seconds" ["collector"] "How long the collector took: in this scrape, or where it shows the sample, in the first scrape of it."
     }
     MEMORY "Memory" {
         MEMORY_TOTAL Gauge Both "shv_memory_total_bytes" [] "Physical memory: hw.memsize; MemTotal."
@@ -124,10 +124,10 @@ table! {
         GPU_RESOURCES_LIMIT Gauge Mac "shv_gpu_resources_limit" [] "How many GPU resources may exist: iogpu.rsrc_limit."
         USER_WIRE_LIMIT Gauge Mac "shv_memory_user_wire_limit_bytes" [] "What one user may wire: vm.user_wire_limit."
         GLOBAL_WIRE_LIMIT Gauge Mac "shv_memory_global_user_wire_limit_bytes" [] "What all users together may wire: vm.global_user_wire_limit."
-        CGROUP_LIMIT Gauge Linux "shv_cgroup_limit_bytes" [] "Beyond it the kernel kills in this control group: memory.max."
-        CGROUP_HIGH Gauge Linux "shv_cgroup_high_bytes" [] "Beyond it the kernel throttles this control group: memory.high."
-        CGROUP_USAGE Gauge Linux "shv_cgroup_usage_bytes" [] "What this control group holds: memory.current."
-        CGROUP_RECLAIMABLE Gauge Linux "shv_cgroup_reclaimable_bytes" [] "Of it, what the kernel drops first: inactive_file plus slab_reclaimable."
+        CGROUP_LIMIT Gauge Linux "shv_cgroup_limit_bytes" [] "Beyond it the kernel kills in this control group: memory.max; in version 1 memory.limit_in_bytes."
+        CGROUP_HIGH Gauge Linux "shv_cgroup_high_bytes" [] "Beyond it the kernel throttles this control group: memory.high, which version 1 lacks."
+        CGROUP_USAGE Gauge Linux "shv_cgroup_usage_bytes" [] "What this control group holds: memory.current; in version 1 memory.usage_in_bytes."
+        CGROUP_RECLAIMABLE Gauge Linux "shv_cgroup_reclaimable_bytes" [] "Of it, what the kernel drops first: inactive_file plus slab_reclaimable; in version 1 total_inactive_file."
     }
     HEADROOM "Headroom" {
         RECLAIMABLE Gauge Both "shv_memory_reclaimable_bytes" [] "What can be had without taking a running program's memory: free, file-backed and purgeable; MemAvailable and control group."

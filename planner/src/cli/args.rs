@@ -48,8 +48,12 @@ pub(crate) enum Command {
     Models(ListArgs),
     /// The machines that are known by name.
     Machines(ListArgs),
-    /// The JSON Schema of the report.
-    Schema,
+    /// The JSON Schema of a document of --format json.
+    Schema {
+        /// Which one.
+        #[arg(value_enum, default_value = "report")]
+        document: super::document::Kind,
+    },
     /// A completion script for a shell.
     Completions {
         /// The shell.

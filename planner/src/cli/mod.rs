@@ -6,6 +6,7 @@ mod compare;
 mod cores;
 mod daemon;
 mod diff;
+mod document;
 mod gate;
 mod list;
 mod local;
@@ -112,8 +113,8 @@ fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Models(args)) => list::models(&args),
         Some(Command::Machines(args)) => list::machines(&args),
-        Some(Command::Schema) => {
-            out::print(&shvplan::report::json::schema()).map(|()| Ending::Fits)
+        Some(Command::Schema { document }) => {
+            out::print(&document::schema(document)).map(|()| Ending::Fits)
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -1,7 +1,8 @@
 //! `shvplan train`: fine-tuning with `mlx_lm.lora` as a workload.
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 use shvplan::budget;
 use shvplan::report::table::Table;
 use shvplan::training::{Adapter, Footprint, Method, Optimizer, Training, TrainingError};
@@ -10,7 +11,7 @@ use shvplan::verdict::{self, Outcome, Verdict};
 
 use super::args::{Format, MachineArgs};
 use super::resolve::{self, Found};
-use super::{Ending, Failure, out};
+use super::{Ending, Failure, document, out};
 
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
@@ -193,28 +194,66 @@ fn text(heading: &str, f: &Footprint, verdict: &Verdict) -> String {
     )
 }
 
+/// Fine-tuning with mlx_lm.lora: does it fit.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Document<'a> {
+    /// Name and version of this form.
+    schema: &'static str,
+    model: &'a str,
+    machine: &'a str,
+    /// Parameters that are trained.
+    trainable_parameters: u64,
+    weights_bytes: u64,
+    adapter_bytes: u64,
+    gradient_bytes: u64,
+    /// What the optimizer keeps.
+    optimizer_bytes: u64,
+    activations: ActivationsPart,
+    /// Expected peak.
+    peak_bytes: u64,
+    /// Not less than.
+    peak_low_bytes: u64,
+    /// Not more than.
+    peak_high_bytes: u64,
+    /// fits, tight or does_not_fit.
+    outcome: &'static str,
+    /// The lowest ceiling.
+    binding_ceiling: &'static str,
+    /// Bytes between the expected peak and the binding ceiling; negative above it.
+    headroom_bytes: i64,
+}
+
+/// What a step holds, about.
+#[derive(Serialize, JsonSchema)]
+struct ActivationsPart {
+    /// Of the layers.
+    layers_bytes: u64,
+    /// Scores of attention.
+    scores_bytes: u64,
+    /// Logits and the loss.
+    logits_bytes: u64,
+}
+
 fn json(model: &str, machine: &str, f: &Footprint, verdict: &Verdict) -> String {
-    let a = &f.activations;
-    let document = json!({
-        "schema": "shvplan.train/v1",
-        "model": model,
-        "machine": machine,
-        "trainable_parameters": f.trainable_parameters,
-        "weights_bytes": f.weights_bytes,
-        "adapter_bytes": f.adapter_bytes,
-        "gradient_bytes": f.gradient_bytes,
-        "optimizer_bytes": f.optimizer_bytes,
-        "activations": {
-            "layers_bytes": a.layers_bytes,
-            "scores_bytes": a.scores_bytes,
-            "logits_bytes": a.logits_bytes,
+    document::text(&Document {
+        schema: "shvplan.train/v1",
+        model,
+        machine,
+        trainable_parameters: f.trainable_parameters,
+        weights_bytes: f.weights_bytes,
+        adapter_bytes: f.adapter_bytes,
+        gradient_bytes: f.gradient_bytes,
+        optimizer_bytes: f.optimizer_bytes,
+        activations: ActivationsPart {
+            layers_bytes: f.activations.layers_bytes,
+            scores_bytes: f.activations.scores_bytes,
+            logits_bytes: f.activations.logits_bytes,
         },
-        "peak_bytes": f.peak.expected,
-        "peak_low_bytes": f.peak.low,
-        "peak_high_bytes": f.peak.high,
-        "outcome": verdict.outcome.name(),
-        "binding_ceiling": verdict.binding.name(),
-        "headroom_bytes": verdict.headroom_bytes,
-    });
-    format!("{document:#}\n")
+        peak_bytes: f.peak.expected,
+        peak_low_bytes: f.peak.low,
+        peak_high_bytes: f.peak.high,
+        outcome: verdict.outcome.name(),
+        binding_ceiling: verdict.binding.name(),
+        headroom_bytes: verdict.headroom_bytes,
+    })
 }

@@ -2,6 +2,8 @@
 
 mod parts;
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::Serialize;
 
 use super::{Report, Subject, basis, nominal};
@@ -34,7 +36,14 @@ pub fn phase_name(phase: Phase) -> String {
 /// The JSON Schema of the report, ending in a newline.
 #[must_use]
 pub fn schema() -> String {
-    pretty(&schemars::schema_for!(Document<'_>))
+    schema_of::<Document<'_>>()
+}
+
+/// The JSON Schema of a document as it is written, where what is left out is not required, ending in a newline.
+#[must_use]
+pub fn schema_of<T: JsonSchema>() -> String {
+    let settings = SchemaSettings::default().for_serialize();
+    pretty(&settings.into_generator().into_root_schema_for::<T>())
 }
 
 /// The report as a JSON document, ending in a newline.

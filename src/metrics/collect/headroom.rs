@@ -20,7 +20,7 @@ pub(super) fn collect(sample: &Sample, out: &mut Families) {
     distance(&t::TO_CRITICAL, headroom.to_critical, out);
 }
 
-fn distance(metric: &Metric, distance: Option<Distance>, out: &mut Families) {
+fn distance(metric: &'static Metric, distance: Option<Distance>, out: &mut Families) {
     if let Some(distance) = distance {
         let rows = [
             (["low"], distance.low_bytes as f64),

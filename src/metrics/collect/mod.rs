@@ -1,5 +1,5 @@
-//! The collectors, one file a subject. Each reads the latest sample, or the daemon's own counts, when it is scraped, and
-//! keeps nothing.
+//! The collectors, one file a subject. What follows from the sample is written once for each sample, since it is the same
+//! in all scrapes until the next one; how the readings go and what the daemon did is read at each scrape.
 
 mod bench;
 mod compressor;
@@ -18,18 +18,15 @@ mod tags;
 mod thermal;
 mod vm;
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
 use shv_machine::Sample;
 use tokio::sync::watch;
 
 use self::own::OwnProcess;
 use super::activity::Activity;
-use super::families::Families;
+use super::families::{Families, Text};
 use super::table;
 use crate::config::Config;
 use crate::engine::Runs;
@@ -61,63 +58,88 @@ struct Scrape<'a> {
 /// Whether a collector had what it reports.
 type Success = bool;
 
+/// For how long what was written is shown again, at most. Reading the daemon's own process takes longer than all other
+/// collectors together.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// When a collector's figures change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Changes {
+    /// With the sample, the settings or the reservations, and otherwise seldom enough to be shown for [`KEPT`].
+    WithSample,
+    /// At any time.
+    AnyTime,
+}
+
 /// A collector: its name and what it does.
 struct Group {
     name: &'static str,
+    changes: Changes,
     enabled: fn(&Config) -> bool,
-    collect: fn(&Scrape<'_>, &mut Families) -> Success,
+    collect: Collect,
 }
 
 /// All collectors, in the order of the table.
 static GROUPS: &[Group] = &[
-    always("sampling", sampling::collect),
-    always("memory", |scrape, out| {
+    any_time("sampling", sampling::collect),
+    with_sample("memory", |scrape, out| {
         from_sample(scrape, out, memory::collect)
     }),
-    always("compressor", |scrape, out| {
+    with_sample("compressor", |scrape, out| {
         from_sample(scrape, out, compressor::collect)
     }),
-    always("vm", |scrape, out| from_sample(scrape, out, vm::collect)),
-    always("pressure", |scrape, out| {
+    with_sample("vm", |scrape, out| from_sample(scrape, out, vm::collect)),
+    with_sample("pressure", |scrape, out| {
         from_sample(scrape, out, pressure::collect)
     }),
-    always("headroom", |scrape, out| {
+    with_sample("headroom", |scrape, out| {
         from_sample(scrape, out, headroom::collect)
     }),
     Group {
-        name: "plans",
         enabled: |settings| !settings.planned.is_empty(),
-        collect: plans::collect,
+        ..with_sample("plans", plans::collect)
     },
-    always("reservations", reservations::collect),
-    always("tags", |scrape, out| {
+    with_sample("reservations", reservations::collect),
+    with_sample("tags", |scrape, out| {
         from_sample(scrape, out, tags::collect)
     }),
-    always("processes", processes::collect),
-    always("thermal", |scrape, out| {
+    with_sample("processes", processes::collect),
+    with_sample("thermal", |scrape, out| {
         from_sample(scrape, out, thermal::collect)
     }),
-    always("pressure_run", pressure_run::collect),
-    always("bench", bench::collect),
-    always("daemon", daemon::collect),
-    always("process", own::collect),
+    any_time("pressure_run", pressure_run::collect),
+    any_time("bench", bench::collect),
+    any_time("daemon", daemon::collect),
+    with_sample("process", own::collect),
     Group {
-        name: "meminfo",
         enabled: |settings| settings.collectors.meminfo,
-        collect: |scrape, out| from_sample(scrape, out, node::collect_meminfo),
+        ..with_sample("meminfo", |scrape, out| {
+            from_sample(scrape, out, node::collect_meminfo)
+        })
     },
     Group {
-        name: "vmstat",
         enabled: |settings| settings.collectors.vmstat,
-        collect: |scrape, out| from_sample(scrape, out, node::collect_vmstat),
+        ..with_sample("vmstat", |scrape, out| {
+            from_sample(scrape, out, node::collect_vmstat)
+        })
     },
 ];
 
-const fn always(name: &'static str, collect: fn(&Scrape<'_>, &mut Families) -> Success) -> Group {
+type Collect = fn(&Scrape<'_>, &mut Families) -> Success;
+
+const fn with_sample(name: &'static str, collect: Collect) -> Group {
     Group {
         name,
+        changes: Changes::WithSample,
         enabled: |_| true,
         collect,
+    }
+}
+
+const fn any_time(name: &'static str, collect: Collect) -> Group {
+    Group {
+        changes: Changes::AnyTime,
+        ..with_sample(name, collect)
     }
 }
 
@@ -136,42 +158,43 @@ fn from_sample(
     }
 }
 
-/// Runs every collector and reports how long each took and whether it succeeded.
-pub(super) struct Everything {
+/// How one collector did.
+#[derive(Clone, Copy)]
+struct Outcome {
+    name: &'static str,
+    success: Success,
+    took: Duration,
+}
+
+/// The collectors with what they read.
+pub(super) struct Collectors {
     inputs: Inputs,
     own: OwnProcess,
-    descriptions: Vec<Desc>,
+    kept: Mutex<Option<Arc<OfSample>>>,
 }
 
-impl Everything {
-    /// # Errors
-    /// When a row of the table is not a valid metric.
-    pub(super) fn new(inputs: Inputs) -> prometheus::Result<Self> {
-        let describe = |metric: &table::Metric| {
-            let labels = metric.labels.iter().map(|&label| label.into()).collect();
-            Desc::new(
-                metric.name.into(),
-                metric.help.into(),
-                labels,
-                HashMap::new(),
-            )
-        };
-        Ok(Self {
+/// What follows from one sample, and what it was made of.
+struct OfSample {
+    reading: Arc<Reading>,
+    is_fresh: bool,
+    settings: Arc<Config>,
+    reserved: Arc<Shown>,
+    written_at: Instant,
+    text: Text,
+    outcomes: Vec<Outcome>,
+}
+
+impl Collectors {
+    pub(super) fn new(inputs: Inputs) -> Self {
+        Self {
             inputs,
             own: OwnProcess::default(),
-            descriptions: table::all()
-                .map(describe)
-                .collect::<prometheus::Result<_>>()?,
-        })
-    }
-}
-
-impl Collector for Everything {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
+            kept: Mutex::default(),
+        }
     }
 
-    fn collect(&self) -> Vec<MetricFamily> {
+    /// Everything as it is now, by the names of metrics, and how each collector did.
+    pub(super) fn text(&self) -> prometheus::Result<Vec<u8>> {
         let reading = self.inputs.readings.borrow().clone();
         let settings = self.inputs.settings.borrow().clone();
         let reserved = self.inputs.reservations.shown();
@@ -186,25 +209,74 @@ impl Collector for Everything {
             own: &self.own,
             reserved: &reserved,
         };
-        let mut out = Families::with_capacity(self.descriptions.len());
-        let mut results = Vec::with_capacity(GROUPS.len());
-        for group in GROUPS.iter().filter(|group| (group.enabled)(&settings)) {
-            let started = Instant::now();
-            let success = (group.collect)(&scrape, &mut out);
-            results.push((group.name, success, started.elapsed()));
-        }
+        let of_sample = self.of_sample(&scrape, &reading, &settings, &reserved)?;
+        let mut out = Families::default();
+        let mut outcomes = of_sample.outcomes.clone();
+        outcomes.extend(run(Changes::AnyTime, &scrape, &mut out));
         out.put_labelled(
             &table::COLLECTOR_SUCCESS,
-            results
+            outcomes
                 .iter()
-                .map(|&(name, success, _)| ([name], f64::from(u8::from(success)))),
+                .map(|outcome| ([outcome.name], f64::from(u8::from(outcome.success)))),
         );
         out.put_labelled(
             &table::COLLECTOR_DURATION,
-            results
+            outcomes
                 .iter()
-                .map(|&(name, _, took)| ([name], took.as_secs_f64())),
+                .map(|outcome| ([outcome.name], outcome.took.as_secs_f64())),
         );
-        out.into_inner()
+        Ok(out.text()?.with(&of_sample.text))
     }
+
+    /// What follows from the sample: as it was written before, where it was made of the same.
+    fn of_sample(
+        &self,
+        scrape: &Scrape<'_>,
+        reading: &Arc<Reading>,
+        settings: &Arc<Config>,
+        reserved: &Arc<Shown>,
+    ) -> prometheus::Result<Arc<OfSample>> {
+        let is_fresh = scrape.sample.is_some();
+        // Scrapers that come at once wait for one to write it, which takes less than each writing it.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.as_ref()
+            && scrape.now.saturating_duration_since(kept.written_at) < KEPT
+            && kept.is_fresh == is_fresh
+            && Arc::ptr_eq(&kept.reading, reading)
+            && Arc::ptr_eq(&kept.settings, settings)
+            && Arc::ptr_eq(&kept.reserved, reserved)
+        {
+            return Ok(kept.clone());
+        }
+        let mut out = Families::default();
+        let outcomes = run(Changes::WithSample, scrape, &mut out);
+        let made = Arc::new(OfSample {
+            reading: reading.clone(),
+            is_fresh,
+            settings: settings.clone(),
+            reserved: reserved.clone(),
+            written_at: scrape.now,
+            text: out.text()?,
+            outcomes,
+        });
+        *kept = Some(made.clone());
+        Ok(made)
+    }
+}
+
+/// Runs the enabled collectors of a kind.
+fn run(changes: Changes, scrape: &Scrape<'_>, out: &mut Families) -> Vec<Outcome> {
+    GROUPS
+        .iter()
+        .filter(|group| group.changes == changes && (group.enabled)(scrape.settings))
+        .map(|group| {
+            let started = Instant::now();
+            let success = (group.collect)(scrape, out);
+            Outcome {
+                name: group.name,
+                success,
+                took: started.elapsed(),
+            }
+        })
+        .collect()
 }

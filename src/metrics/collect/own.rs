@@ -1,30 +1,19 @@
 //! The daemon as a process, under the names that Prometheus's client libraries use.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::{Families, Scrape, Success};
 use crate::metrics::table as t;
 
-/// For how long what was read is shown again. Reading takes longer than all other collectors together, and scrapers that
-/// come at once would wait for each other.
-const KEPT: Duration = Duration::from_secs(1);
-
-/// The system's view of this process, and what it last said.
+/// The system's view of this process.
 pub(super) struct OwnProcess {
     pid: Pid,
-    state: Mutex<State>,
-}
-
-struct State {
     /// Kept so that it is read again instead of built.
-    system: Option<System>,
-    latest: Option<(Instant, Figures)>,
+    system: Mutex<Option<System>>,
 }
 
-#[derive(Clone, Copy)]
 struct Figures {
     cpu_seconds: f64,
     resident_bytes: u64,
@@ -36,31 +25,17 @@ struct Figures {
 
 impl Default for OwnProcess {
     fn default() -> Self {
-        let state = State {
-            system: System::new().ok(),
-            latest: None,
-        };
         Self {
             pid: Pid::from_u32(std::process::id()),
-            state: Mutex::new(state),
+            system: Mutex::new(System::new().ok()),
         }
     }
 }
 
 impl OwnProcess {
-    fn figures(&self, now: Instant) -> Option<Figures> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, figures)) = state.latest
-            && now.saturating_duration_since(at) < KEPT
-        {
-            return Some(figures);
-        }
-        let figures = state
-            .system
-            .as_mut()
-            .and_then(|system| read(system, self.pid));
-        state.latest = figures.map(|figures| (now, figures));
-        figures
+    fn figures(&self) -> Option<Figures> {
+        let mut system = self.system.lock().unwrap_or_else(PoisonError::into_inner);
+        read(system.as_mut()?, self.pid)
     }
 }
 
@@ -87,7 +62,7 @@ pub(super) fn collect(scrape: &Scrape<'_>, out: &mut Families) -> Success {
         .and_then(|sample| sample.own_process.as_ref()?.footprint_bytes);
     out.put_count(&t::OWN_FOOTPRINT, footprint);
 
-    let Some(figures) = scrape.own.figures(scrape.now) else {
+    let Some(figures) = scrape.own.figures() else {
         return false;
     };
     let count = |files: Option<usize>| files.map(|files| files as u64);

@@ -149,6 +149,73 @@ fn the_level_that_leaves_least_is_reported() {
     assert_eq!(copy.read().unwrap().cgroup, Cgroup::default());
 }
 
+/// A copy of the recorded machine whose memory is counted by version 1, with version 2 mounted beside it, as recorded.
+fn version_one(name: &str) -> Copy {
+    let copy = Copy::new(name);
+    fs::remove_dir_all(copy.0.join("sys/fs/cgroup")).unwrap();
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/linux-cgroup-v1");
+    self::copy(&recorded, &copy.0);
+    copy
+}
+
+#[test]
+fn version_one_is_read_where_it_counts_memory() {
+    let copy = version_one("one");
+    // No level has a limit: the kernel's 9223372036854771712 is none.
+    let own = Cgroup {
+        limit_bytes: None,
+        high_bytes: None,
+        usage_bytes: Some(1_414_893_568),
+        reclaimable_bytes: Some(745_549_824),
+    };
+    assert_eq!(copy.read().unwrap().cgroup, own);
+
+    let limit = |level: &str, text: &str| {
+        copy.write(
+            &format!("sys/fs/cgroup/memory{level}/memory.limit_in_bytes"),
+            text,
+        );
+        copy.read().unwrap().cgroup
+    };
+    let read = limit("/jobs/one", "10737418240\n");
+    let limited = Cgroup {
+        limit_bytes: Some(10 << 30),
+        ..own
+    };
+    assert_eq!(read, limited);
+    // The level above has less left.
+    let above = limit("/jobs", "8589934592\n");
+    assert_eq!(
+        (above.limit_bytes, above.usage_bytes),
+        (Some(8 << 30), Some(9_063_776_256))
+    );
+    // Where it does not count what is below it, its limit does not bind.
+    copy.write("sys/fs/cgroup/memory/jobs/memory.use_hierarchy", "0\n");
+    assert_eq!(copy.read().unwrap().cgroup, limited);
+
+    // Pages of 64 KiB, and kernels before 3.19.
+    for none in ["9223372036854710272\n", "9223372036854775807\n"] {
+        assert_eq!(limit("/jobs/one", none).limit_bytes, None, "{none}");
+    }
+    let most = limit("/jobs/one", "9223372036854644736\n");
+    assert_eq!(most.limit_bytes, Some(9_223_372_036_854_644_736));
+}
+
+#[test]
+fn version_one_in_a_container_and_with_controllers_together() {
+    let copy = version_one("one-container");
+    copy.write("proc/self/cgroup", "4:cpu,memory:/docker/abc\n");
+    copy.write(
+        "proc/self/mountinfo",
+        "35 31 0:32 /docker/abc /sys/fs/cgroup/memory/jobs ro - cgroup cgroup rw,cpu,memory\n",
+    );
+    let usage = || copy.read().unwrap().cgroup.usage_bytes;
+    assert_eq!(usage(), Some(9_063_776_256));
+    // Another controller whose name only begins so is none.
+    copy.write("proc/self/cgroup", "4:memoryless:/docker/abc\n");
+    assert_eq!(usage(), None);
+}
+
 #[test]
 fn what_a_kernel_lacks_is_absent() {
     let copy = Copy::new("lacks");

@@ -10,6 +10,7 @@ use shvplan::plan::Request;
 use shvplan::several::{self, Member};
 
 pub(crate) use args::SeveralFlags;
+pub(crate) use show::Document;
 
 use super::args::{PlanArgs, ReportFormat};
 use super::{Ending, Failure, out, resolve};

@@ -1,6 +1,7 @@
 //! Several models as text and as JSON.
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use shvplan::report::table::Table;
 use shvplan::several::Together;
 use shvplan::timeline::{Estimate, Phase};
@@ -8,6 +9,7 @@ use shvplan::units::{gib, grouped, human};
 use shvplan::verdict::Outcome;
 
 use super::ready::Ready;
+use crate::cli::document::{self, EstimatePart};
 
 fn phase(phase: Phase) -> String {
     match phase {
@@ -54,42 +56,102 @@ pub(super) fn text(ready: &[Ready], all: &Together, machine: &str) -> String {
     )
 }
 
+/// Several models on one machine: do they fit together.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Document<'a> {
+    /// Name and version of this form.
+    schema: &'static str,
+    /// The machine.
+    machine: &'a str,
+    models: Vec<ModelPart<'a>>,
+    /// The peak where one model works at a time.
+    peak_taking_turns: EstimatePart,
+    /// When that is.
+    peak_while: MomentPart<'a>,
+    /// The peak where all work at once.
+    peak_all_at_once: EstimatePart,
+    /// Which of the two the verdict is about: taking_turns or all_at_once.
+    decided_by: &'static str,
+    verdict: VerdictPart,
+}
+
+/// One of the models.
+#[derive(Serialize, JsonSchema)]
+struct ModelPart<'a> {
+    /// Its name in the plan.
+    name: &'a str,
+    /// What it is.
+    model: &'a str,
+    quantization: String,
+    /// What it does there.
+    role: &'static str,
+    context_tokens: u64,
+    concurrency: u64,
+    prefill_step_tokens: u64,
+    weights_bytes: u64,
+    adapter_bytes: u64,
+    /// Its caches, where they are kept.
+    cache_bytes: u64,
+    /// Prompts that its server keeps.
+    prompt_cache_bytes: u64,
+    /// What it holds on top while it works.
+    working: EstimatePart,
+}
+
+/// When the peak is.
+#[derive(Serialize, JsonSchema)]
+struct MomentPart<'a> {
+    /// The model that works.
+    name: &'a str,
+    /// What it does, in words.
+    phase: String,
+}
+
+/// The decision.
+#[derive(Serialize, JsonSchema)]
+struct VerdictPart {
+    /// fits, tight or does_not_fit.
+    outcome: &'static str,
+    /// The lowest ceiling.
+    binding_ceiling: &'static str,
+    /// Bytes between the expected peak and the binding ceiling; negative above it.
+    headroom_bytes: i64,
+}
+
 pub(super) fn json(ready: &[Ready], all: &Together, machine: &str) -> String {
-    let peak =
-        |e: Estimate| json!({ "bytes": e.expected, "low_bytes": e.low, "high_bytes": e.high });
-    let models: Vec<Value> = ready
-        .iter()
-        .zip(&all.shares)
-        .map(|(one, share)| {
-            json!({
-                "name": one.name,
-                "model": one.title,
-                "quantization": one.scheme.quant.to_string(),
-                "role": one.role.name(),
-                "context_tokens": one.workload.context_tokens,
-                "concurrency": one.workload.concurrency,
-                "prefill_step_tokens": one.workload.prefill_step_tokens,
-                "weights_bytes": share.weights_bytes,
-                "adapter_bytes": share.adapter_bytes,
-                "cache_bytes": share.cache_bytes,
-                "prompt_cache_bytes": share.prompt_cache_bytes,
-                "working": peak(share.working),
-            })
-        })
-        .collect();
-    let document = json!({
-        "schema": "shvplan.several/v1",
-        "machine": machine,
-        "models": models,
-        "peak_taking_turns": peak(all.turns),
-        "peak_while": { "name": ready[all.turns_at].name, "phase": phase(all.shares[all.turns_at].phase) },
-        "peak_all_at_once": peak(all.at_once),
-        "decided_by": if all.busy_at_once { "all_at_once" } else { "taking_turns" },
-        "verdict": {
-            "outcome": all.outcome().name(),
-            "binding_ceiling": all.verdict.binding.name(),
-            "headroom_bytes": all.verdict.headroom_bytes,
-        },
+    let models = ready.iter().zip(&all.shares).map(|(one, share)| ModelPart {
+        name: &one.name,
+        model: &one.title,
+        quantization: one.scheme.quant.to_string(),
+        role: one.role.name(),
+        context_tokens: one.workload.context_tokens,
+        concurrency: one.workload.concurrency,
+        prefill_step_tokens: one.workload.prefill_step_tokens,
+        weights_bytes: share.weights_bytes,
+        adapter_bytes: share.adapter_bytes,
+        cache_bytes: share.cache_bytes,
+        prompt_cache_bytes: share.prompt_cache_bytes,
+        working: share.working.into(),
     });
-    format!("{document:#}\n")
+    document::text(&Document {
+        schema: "shvplan.several/v1",
+        machine,
+        models: models.collect(),
+        peak_taking_turns: all.turns.into(),
+        peak_while: MomentPart {
+            name: &ready[all.turns_at].name,
+            phase: phase(all.shares[all.turns_at].phase),
+        },
+        peak_all_at_once: all.at_once.into(),
+        decided_by: if all.busy_at_once {
+            "all_at_once"
+        } else {
+            "taking_turns"
+        },
+        verdict: VerdictPart {
+            outcome: all.outcome().name(),
+            binding_ceiling: all.verdict.binding.name(),
+            headroom_bytes: all.verdict.headroom_bytes,
+        },
+    })
 }

@@ -9,6 +9,7 @@ use shvplan::verdict::Outcome;
 
 pub(crate) use args::SplitArgs;
 use hosts::Group;
+pub(crate) use show::Document;
 
 use super::resolve::{self, Found};
 use super::{Ending, Failure, out};

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use shvplan::report::table::Table;
 use shvplan::shard::{RankPlan, Split, SplitError};
 use shvplan::speed::Rate;
@@ -10,6 +11,7 @@ use shvplan::units::{gib, grouped, human};
 use shvplan::verdict::Outcome;
 
 use super::Answer;
+use crate::cli::document::{self, RatePart};
 
 impl Answer<'_> {
     pub(super) fn text(&self) -> String {
@@ -90,85 +92,192 @@ impl Answer<'_> {
 
     pub(super) fn json(&self) -> String {
         let q = self.question;
-        let ways: Vec<Value> = self
-            .ways
-            .iter()
-            .map(|(mode, way)| match way {
-                Ok(split) => self.way_json(split),
-                Err(why) => refused(mode.name(), why),
-            })
-            .collect();
-        let document = json!({
-            "schema": "shvplan.split/v1",
-            "model": self.title,
-            "quantization": q.scheme.quant.to_string(),
-            "workload": {
-                "context_tokens": q.workload.context_tokens,
-                "concurrency": q.workload.concurrency,
-                "prefill_step_tokens": q.workload.prefill_step_tokens,
-            },
-            "link": {
-                "name": q.link.name,
-                "backend": q.link.backend.name(),
-                "bytes_per_second": { "low": q.link.bytes_per_second.0, "high": q.link.bytes_per_second.1 },
-                "latency_seconds": { "low": q.link.latency_seconds.0, "high": q.link.latency_seconds.1 },
-                "source": q.link.source,
-            },
-            "best": self.best().map(|b| b.mode.name()),
-            "ways": ways,
-            "hostfile": self.hostfile,
-            "obstacle": self.obstacle,
+        let ways = self.ways.iter().map(|(mode, way)| match way {
+            Ok(split) => WayPart::Planned(self.way_part(split)),
+            Err(why) => WayPart::Refused(RefusedPart::of(mode.name(), why)),
         });
-        format!("{document:#}\n")
-    }
-
-    fn way_json(&self, split: &Split) -> Value {
-        let ranks: Vec<Value> = split
-            .ranks
-            .iter()
-            .zip(self.question.hosts)
-            .enumerate()
-            .map(|(rank, (plan, host))| {
-                json!({
-                    "rank": rank,
-                    "host": host.name,
-                    "machine": host.machine.name,
-                    "layers": plan.layers.as_ref().map(|l| [l.start, l.end]),
-                    "weights_bytes": plan.weights_bytes,
-                    "held_bytes": plan.held_bytes,
-                    "cache_bytes": plan.cache_bytes,
-                    "cache_peak_bytes": plan.cache_peak_bytes,
-                    "transfer_bytes": plan.transfer_bytes,
-                    "peak_bytes": plan.peak.expected,
-                    "peak_low_bytes": plan.peak.low,
-                    "peak_high_bytes": plan.peak.high,
-                    "outcome": plan.verdict.outcome.name(),
-                    "binding_ceiling": plan.verdict.binding.name(),
-                    "headroom_bytes": plan.verdict.headroom_bytes,
-                    "max_context_tokens": plan.max_context_tokens,
-                })
-            })
-            .collect();
-        json!({
-            "mode": split.mode.name(),
-            "outcome": split.outcome.name(),
-            "ranks": ranks,
-            "max_context_tokens": split.max_context_tokens,
-            "decode_tokens_per_second": rate(&split.decode),
-            "prefill_tokens_per_second": rate(&split.prefill),
-            "sent_bytes_per_token": split.sent_bytes_per_token,
-            "link_seconds_per_token": split.link_seconds_per_token,
-            "command": self.command(split.mode),
+        document::text(&Document {
+            schema: "shvplan.split/v1",
+            model: &self.title,
+            quantization: q.scheme.quant.to_string(),
+            workload: WorkloadPart {
+                context_tokens: q.workload.context_tokens,
+                concurrency: q.workload.concurrency,
+                prefill_step_tokens: q.workload.prefill_step_tokens,
+            },
+            link: LinkPart {
+                name: q.link.name,
+                backend: q.link.backend.name(),
+                bytes_per_second: q.link.bytes_per_second.into(),
+                latency_seconds: q.link.latency_seconds.into(),
+                source: q.link.source,
+            },
+            best: self.best().map(|b| b.mode.name()),
+            ways: ways.collect(),
+            hostfile: self.hostfile.as_ref(),
+            obstacle: self.obstacle.as_deref(),
         })
     }
+
+    fn way_part(&self, split: &Split) -> PlannedPart<'_> {
+        let ranks = split.ranks.iter().zip(self.question.hosts).enumerate();
+        let ranks = ranks.map(|(rank, (plan, host))| RankPart {
+            rank,
+            host: &host.name,
+            machine: &host.machine.name,
+            layers: plan.layers.as_ref().map(|l| [l.start, l.end]),
+            weights_bytes: plan.weights_bytes,
+            held_bytes: plan.held_bytes,
+            cache_bytes: plan.cache_bytes,
+            cache_peak_bytes: plan.cache_peak_bytes,
+            transfer_bytes: plan.transfer_bytes,
+            peak_bytes: plan.peak.expected,
+            peak_low_bytes: plan.peak.low,
+            peak_high_bytes: plan.peak.high,
+            outcome: plan.verdict.outcome.name(),
+            binding_ceiling: plan.verdict.binding.name(),
+            headroom_bytes: plan.verdict.headroom_bytes,
+            max_context_tokens: plan.max_context_tokens,
+        });
+        PlannedPart {
+            mode: split.mode.name(),
+            outcome: split.outcome.name(),
+            ranks: ranks.collect(),
+            max_context_tokens: split.max_context_tokens,
+            decode_tokens_per_second: (&split.decode).into(),
+            prefill_tokens_per_second: (&split.prefill).into(),
+            sent_bytes_per_token: split.sent_bytes_per_token,
+            link_seconds_per_token: split.link_seconds_per_token,
+            command: self.command(split.mode),
+        }
+    }
 }
 
-fn refused(mode: &str, why: &SplitError) -> Value {
-    json!({ "mode": mode, "outcome": "refused", "why": why.to_string() })
+/// One model over several machines: does each hold its part.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Document<'a> {
+    /// Name and version of this form.
+    schema: &'static str,
+    model: &'a str,
+    quantization: String,
+    workload: WorkloadPart,
+    link: LinkPart,
+    /// The best way's mode, where there is one.
+    best: Option<&'static str>,
+    ways: Vec<WayPart<'a>>,
+    /// The hostfile for mlx.launch, where the machines were named.
+    hostfile: Option<&'a serde_json::Value>,
+    /// Why it cannot be launched as it is, where that is so.
+    obstacle: Option<&'a str>,
 }
 
-fn rate(rate: &Rate) -> Value {
-    json!({ "low": rate.low, "expected": rate.expected, "high": rate.high })
+/// What is asked of the model.
+#[derive(Serialize, JsonSchema)]
+struct WorkloadPart {
+    context_tokens: u64,
+    concurrency: u64,
+    prefill_step_tokens: u64,
+}
+
+/// What joins the machines.
+#[derive(Serialize, JsonSchema)]
+struct LinkPart {
+    name: &'static str,
+    /// MLX's backend over it.
+    backend: &'static str,
+    /// One way.
+    bytes_per_second: SpanPart,
+    /// Until a small message is there.
+    latency_seconds: SpanPart,
+    /// Where the figures come from.
+    source: &'static str,
+}
+
+/// From the least to the most.
+#[derive(Serialize, JsonSchema)]
+struct SpanPart {
+    low: f64,
+    high: f64,
+}
+
+impl From<(f64, f64)> for SpanPart {
+    fn from((low, high): (f64, f64)) -> Self {
+        Self { low, high }
+    }
+}
+
+/// One way to split it.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum WayPart<'a> {
+    Planned(PlannedPart<'a>),
+    Refused(RefusedPart),
+}
+
+/// A way that mlx-lm takes.
+#[derive(Serialize, JsonSchema)]
+struct PlannedPart<'a> {
+    /// pipeline or tensor.
+    mode: &'static str,
+    /// fits, tight or does_not_fit.
+    outcome: &'static str,
+    ranks: Vec<RankPart<'a>>,
+    max_context_tokens: u64,
+    decode_tokens_per_second: RatePart,
+    prefill_tokens_per_second: RatePart,
+    /// By each rank.
+    sent_bytes_per_token: u64,
+    /// What the link takes of a token.
+    link_seconds_per_token: f64,
+    /// What starts it.
+    command: String,
+}
+
+/// A way that mlx-lm does not take.
+#[derive(Serialize, JsonSchema)]
+struct RefusedPart {
+    /// pipeline or tensor.
+    mode: &'static str,
+    /// refused.
+    outcome: &'static str,
+    /// Why.
+    why: String,
+}
+
+impl RefusedPart {
+    fn of(mode: &'static str, why: &SplitError) -> Self {
+        Self {
+            mode,
+            outcome: "refused",
+            why: why.to_string(),
+        }
+    }
+}
+
+/// One machine's part.
+#[derive(Serialize, JsonSchema)]
+struct RankPart<'a> {
+    rank: usize,
+    host: &'a str,
+    machine: &'a str,
+    /// The first layer and the one after the last; null where it has a part of all.
+    layers: Option<[u64; 2]>,
+    weights_bytes: u64,
+    held_bytes: u64,
+    cache_bytes: u64,
+    cache_peak_bytes: u64,
+    transfer_bytes: u64,
+    /// Expected peak.
+    peak_bytes: u64,
+    peak_low_bytes: u64,
+    peak_high_bytes: u64,
+    /// fits, tight or does_not_fit.
+    outcome: &'static str,
+    /// The lowest ceiling.
+    binding_ceiling: &'static str,
+    /// Bytes between the expected peak and the binding ceiling; negative above it.
+    headroom_bytes: i64,
+    max_context_tokens: u64,
 }
 
 fn word(outcome: Outcome) -> &'static str {
