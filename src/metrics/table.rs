@@ -57,7 +57,7 @@ table! {
         SAMPLES Counter Both "shv_samples_total" [] "Attempts to take a reading."
         SAMPLE_FAILURES Counter Both "shv_sample_failures_total" ["reason"] "Readings that gave no sample: the source failed, did not answer in time, or went back in time."
         COLLECTOR_SUCCESS Gauge Both "shv_collector_success" ["collector"] "1 when the collector had what it reports, else 0."
-        COLLECTOR_DURATION Gauge Both "shv_collector_duration_seconds" ["collector"] "How long the collector took: in this scrape, or where it shows the sample, in the first scrape of it."
+        COLLECTOR_DURATION Gauge Both "shv_collector_duration_seconds" ["collector"] "How long the collector took in the first scrape of the sample."
     }
     MEMORY "Memory" {
         MEMORY_TOTAL Gauge Both "shv_memory_total_bytes" [] "Physical memory: hw.memsize; MemTotal."

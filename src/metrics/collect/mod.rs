@@ -159,7 +159,6 @@ fn from_sample(
 }
 
 /// How one collector did.
-#[derive(Clone, Copy)]
 struct Outcome {
     name: &'static str,
     success: Success,
@@ -181,7 +180,6 @@ struct OfSample {
     reserved: Arc<Shown>,
     written_at: Instant,
     text: Text,
-    outcomes: Vec<Outcome>,
 }
 
 impl Collectors {
@@ -211,20 +209,7 @@ impl Collectors {
         };
         let of_sample = self.of_sample(&scrape, &reading, &settings, &reserved)?;
         let mut out = Families::default();
-        let mut outcomes = of_sample.outcomes.clone();
-        outcomes.extend(run(Changes::AnyTime, &scrape, &mut out));
-        out.put_labelled(
-            &table::COLLECTOR_SUCCESS,
-            outcomes
-                .iter()
-                .map(|outcome| ([outcome.name], f64::from(u8::from(outcome.success)))),
-        );
-        out.put_labelled(
-            &table::COLLECTOR_DURATION,
-            outcomes
-                .iter()
-                .map(|outcome| ([outcome.name], outcome.took.as_secs_f64())),
-        );
+        run(Changes::AnyTime, &scrape, &mut out);
         Ok(out.text()?.with(&of_sample.text))
     }
 
@@ -249,7 +234,21 @@ impl Collectors {
             return Ok(kept.clone());
         }
         let mut out = Families::default();
-        let outcomes = run(Changes::WithSample, scrape, &mut out);
+        let mut outcomes = run(Changes::WithSample, scrape, &mut out);
+        // The others run at each scrape; how they do is told by one of those runs, as writing it takes longer than they do.
+        outcomes.extend(run(Changes::AnyTime, scrape, &mut Families::default()));
+        out.put_labelled(
+            &table::COLLECTOR_SUCCESS,
+            outcomes
+                .iter()
+                .map(|outcome| ([outcome.name], f64::from(u8::from(outcome.success)))),
+        );
+        out.put_labelled(
+            &table::COLLECTOR_DURATION,
+            outcomes
+                .iter()
+                .map(|outcome| ([outcome.name], outcome.took.as_secs_f64())),
+        );
         let made = Arc::new(OfSample {
             reading: reading.clone(),
             is_fresh,
@@ -257,7 +256,6 @@ impl Collectors {
             reserved: reserved.clone(),
             written_at: scrape.now,
             text: out.text()?,
-            outcomes,
         });
         *kept = Some(made.clone());
         Ok(made)
