@@ -239,6 +239,16 @@ pub fn tied(c: &Config<'_>) -> Result<bool, ConfigError> {
     c.flag("tie_word_embeddings")
 }
 
+/// Numbers that a rotary embedding of the kind yarn is computed with.
+pub(in crate::model) const YARN_NUMBERS: [&str; 6] = [
+    "factor",
+    "original_max_position_embeddings",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+];
+
 /// Checks a `rope_scaling` as mlx-lm's `initialize_rope` does.
 ///
 /// # Errors
@@ -285,14 +295,7 @@ pub fn check_rope(c: &Config<'_>, field: &'static str) -> Result<(), ConfigError
             "high_freq_factor",
             "original_max_position_embeddings",
         ],
-        "yarn" | "deepseek_yarn" | "telechat3-yarn" => &[
-            "factor",
-            "original_max_position_embeddings",
-            "beta_fast",
-            "beta_slow",
-            "mscale",
-            "mscale_all_dim",
-        ],
+        "yarn" | "deepseek_yarn" | "telechat3-yarn" => &YARN_NUMBERS,
         "longrope" => &["original_max_position_embeddings", "long_factor", "factor"],
         "mrope" => &["mrope_section"],
         _ => &[],

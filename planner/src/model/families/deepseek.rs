@@ -5,7 +5,7 @@
 
 use crate::model::CacheKind;
 use crate::model::blocks::attention::Attention;
-use crate::model::blocks::decoder::{Windows, check_rope, tied_or};
+use crate::model::blocks::decoder::{Windows, YARN_NUMBERS, check_rope, tied_or};
 use crate::model::blocks::frame::Frame;
 use crate::model::blocks::mla::{Latent, LatentDefaults, NO_QUANTIZED_LATENTS};
 use crate::model::blocks::mlp::Mlp;
@@ -183,14 +183,7 @@ pub(super) fn deepseek_v2(c: &Config<'_>) -> Result<Model, ConfigError> {
     let attention = Latent::from_config(c, LatentDefaults::DEEPSEEK)?.decompressed();
     let rope = c.need_object("rope_scaling")?;
     rope.needs(&["factor"])?;
-    for field in [
-        "factor",
-        "original_max_position_embeddings",
-        "beta_fast",
-        "beta_slow",
-        "mscale",
-        "mscale_all_dim",
-    ] {
+    for field in YARN_NUMBERS {
         rope.number_or(field, 1.0)?;
     }
     c.number_or("rope_theta", 1.0)?;
