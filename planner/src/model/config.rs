@@ -194,7 +194,7 @@ impl<'a> Config<'a> {
     /// A dimension with the default of the model class.
     ///
     /// # Errors
-    /// When it is there and out of range, or null: see [`Self::given`].
+    /// When it is there and out of range, or null.
     pub fn dim_or(&self, field: &str, default: u64) -> Result<u64, ConfigError> {
         self.given(field)?;
         Ok(self.dim_opt(field)?.unwrap_or(default))
@@ -249,7 +249,7 @@ impl<'a> Config<'a> {
     /// A count that may be zero, with the default of the model class: 0 to 8192.
     ///
     /// # Errors
-    /// When it is there and out of range, or null: see [`Self::given`].
+    /// When it is there and out of range, or null.
     pub fn count_or(&self, field: &str, default: u64) -> Result<u64, ConfigError> {
         self.given(field)?;
         Ok(self
@@ -353,7 +353,7 @@ impl<'a> Config<'a> {
     /// A number with the default of the model class.
     ///
     /// # Errors
-    /// When it is there and no number, or null: see [`Self::given`].
+    /// When it is there and no number, or null.
     pub fn number_or(&self, field: &str, default: f64) -> Result<f64, ConfigError> {
         self.given(field)?;
         match self.get(field) {
