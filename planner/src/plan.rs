@@ -182,12 +182,12 @@ struct Kept<'a> {
     naive_bytes: u64,
     peaks: Peaks<'a>,
     limits: limits::Known,
-    ceilings: Option<Known<'a>>,
+    ceilings: Option<KnownCeilings<'a>>,
 }
 
 /// Ceilings that were asked for last.
 #[derive(Debug)]
-struct Known<'a> {
+struct KnownCeilings<'a> {
     machine: &'a Machine,
     backend: Backend,
     limits: Limits,
@@ -220,7 +220,7 @@ impl<'a> Kept<'a> {
                 && known.backend == request.backend
                 && known.limits == request.limits
         });
-        let known = known.unwrap_or_else(|| Known {
+        let known = known.unwrap_or_else(|| KnownCeilings {
             machine: request.machine,
             backend: request.backend,
             limits: request.limits,
@@ -299,6 +299,7 @@ impl<'a> Planner<'a> {
     pub fn assess(&mut self, request: &Request<'a>) -> Result<Assessment, PlanError> {
         let kept = self.kept(request)?;
         let weights_bytes = kept.totals.all_bytes;
+        let ceilings = kept.ceilings(request);
         let Workload {
             context_tokens,
             concurrency,
@@ -308,12 +309,7 @@ impl<'a> Planner<'a> {
         Ok(Assessment {
             weights_bytes,
             peak,
-            outcome: verdict::outcome(
-                peak,
-                weights_bytes,
-                &request.ceilings(),
-                request.margin_bytes,
-            ),
+            outcome: verdict::outcome(peak, weights_bytes, &ceilings, request.margin_bytes),
         })
     }
 

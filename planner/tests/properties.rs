@@ -152,6 +152,33 @@ fn not_less(
     Ok(())
 }
 
+/// More sequences than are worked on at once, at the length at which their caches are quantized.
+#[test]
+fn caches_that_wait_are_plain_until_they_are_quantized() {
+    let model = models()
+        .iter()
+        .position(|(name, _)| *name == "mixtral-8x7b");
+    let asked = |context_tokens| Asked {
+        model: model.unwrap(),
+        machine: 0,
+        quant: 5,
+        workload: Workload {
+            context_tokens,
+            concurrency: 34,
+            kv_quant: Some(KvQuant {
+                bits: 4,
+                group_size: 64,
+                start_tokens: 3958,
+            }),
+            ..Workload::default()
+        },
+        backend: Backend::Metal,
+    };
+    let peak = |context_tokens| asked(context_tokens).peak(5, asked(context_tokens).workload);
+    let (before, at) = (peak(3957).unwrap(), peak(3958).unwrap());
+    assert!(at.0 >= before.0 && at.1 >= before.1, "{before:?} {at:?}");
+}
+
 proptest! {
     // `PROPTEST_CASES` asks for more.
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.min(if std::env::var_os("PROPTEST_CASES").is_some() { u32::MAX } else { 64 }), ..ProptestConfig::default() })]

@@ -218,6 +218,11 @@ impl<'a> Ladder<'a> {
             let one = Workload {
                 context_tokens: tokens,
                 concurrency: 1,
+                // As asked for here: up to the length at which they are quantized, caches are plain.
+                kv_quant: kv.map(|kv| KvQuant {
+                    start_tokens: 0,
+                    ..kv
+                }),
                 ..self.workload
             };
             let one = cache::bytes_at_rest(self.model, &one, self.scheme.dtype);
@@ -339,8 +344,8 @@ impl<'a> Ladder<'a> {
 
     /// The lighter weights of that number, the heaviest first.
     ///
-    /// Played as they are, heavier weights end command buffers sooner, and less is held beside them: a few MB, which
-    /// outweigh what the weights grow by in models of a few million parameters only.
+    /// Played as they are, heavier weights end command buffers sooner, and less is held beside them. That outweighs what
+    /// the weights grow by only where they are small beside the working set: small models, or very long contexts.
     fn lighter(&mut self, number: usize) -> Option<Lighter> {
         while self.lighter.len() <= number {
             let quant = self.still_lighter.next()?;
