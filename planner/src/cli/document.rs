@@ -6,6 +6,7 @@ use serde::Serialize;
 use shvplan::report::json;
 use shvplan::speed::Rate;
 use shvplan::timeline::Estimate;
+use shvplan::verdict::Verdict;
 
 use super::{several, split, train};
 
@@ -74,6 +75,27 @@ impl From<&Rate> for RatePart {
             low: rate.low,
             expected: rate.expected,
             high: rate.high,
+        }
+    }
+}
+
+/// The decision.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct VerdictPart {
+    /// fits, tight or does_not_fit.
+    outcome: &'static str,
+    /// The lowest ceiling.
+    binding_ceiling: &'static str,
+    /// Bytes between the expected peak and the binding ceiling; negative above it.
+    headroom_bytes: i64,
+}
+
+impl From<&Verdict> for VerdictPart {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            outcome: verdict.outcome.name(),
+            binding_ceiling: verdict.binding.name(),
+            headroom_bytes: verdict.headroom_bytes,
         }
     }
 }

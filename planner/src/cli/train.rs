@@ -10,6 +10,7 @@ use shvplan::units::{grouped, human};
 use shvplan::verdict::{self, Outcome, Verdict};
 
 use super::args::{Format, MachineArgs};
+use super::document::VerdictPart;
 use super::resolve::{self, Found};
 use super::{Ending, Failure, document, out};
 
@@ -215,12 +216,8 @@ pub(crate) struct Document<'a> {
     peak_low_bytes: u64,
     /// Not more than.
     peak_high_bytes: u64,
-    /// fits, tight or does_not_fit.
-    outcome: &'static str,
-    /// The lowest ceiling.
-    binding_ceiling: &'static str,
-    /// Bytes between the expected peak and the binding ceiling; negative above it.
-    headroom_bytes: i64,
+    #[serde(flatten)]
+    verdict: VerdictPart,
 }
 
 /// What a step holds, about.
@@ -252,8 +249,6 @@ fn json(model: &str, machine: &str, f: &Footprint, verdict: &Verdict) -> String 
         peak_bytes: f.peak.expected,
         peak_low_bytes: f.peak.low,
         peak_high_bytes: f.peak.high,
-        outcome: verdict.outcome.name(),
-        binding_ceiling: verdict.binding.name(),
-        headroom_bytes: verdict.headroom_bytes,
+        verdict: verdict.into(),
     })
 }

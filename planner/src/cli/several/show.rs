@@ -9,7 +9,7 @@ use shvplan::units::{gib, grouped, human};
 use shvplan::verdict::Outcome;
 
 use super::ready::Ready;
-use crate::cli::document::{self, EstimatePart};
+use crate::cli::document::{self, EstimatePart, VerdictPart};
 
 fn phase(phase: Phase) -> String {
     match phase {
@@ -107,17 +107,6 @@ struct MomentPart<'a> {
     phase: String,
 }
 
-/// The decision.
-#[derive(Serialize, JsonSchema)]
-struct VerdictPart {
-    /// fits, tight or does_not_fit.
-    outcome: &'static str,
-    /// The lowest ceiling.
-    binding_ceiling: &'static str,
-    /// Bytes between the expected peak and the binding ceiling; negative above it.
-    headroom_bytes: i64,
-}
-
 pub(super) fn json(ready: &[Ready], all: &Together, machine: &str) -> String {
     let models = ready.iter().zip(&all.shares).map(|(one, share)| ModelPart {
         name: &one.name,
@@ -148,10 +137,6 @@ pub(super) fn json(ready: &[Ready], all: &Together, machine: &str) -> String {
         } else {
             "taking_turns"
         },
-        verdict: VerdictPart {
-            outcome: all.outcome().name(),
-            binding_ceiling: all.verdict.binding.name(),
-            headroom_bytes: all.verdict.headroom_bytes,
-        },
+        verdict: (&all.verdict).into(),
     })
 }

@@ -11,7 +11,7 @@ use shvplan::units::{gib, grouped, human};
 use shvplan::verdict::Outcome;
 
 use super::Answer;
-use crate::cli::document::{self, RatePart};
+use crate::cli::document::{self, RatePart, VerdictPart};
 
 impl Answer<'_> {
     pub(super) fn text(&self) -> String {
@@ -134,9 +134,7 @@ impl Answer<'_> {
             peak_bytes: plan.peak.expected,
             peak_low_bytes: plan.peak.low,
             peak_high_bytes: plan.peak.high,
-            outcome: plan.verdict.outcome.name(),
-            binding_ceiling: plan.verdict.binding.name(),
-            headroom_bytes: plan.verdict.headroom_bytes,
+            verdict: (&plan.verdict).into(),
             max_context_tokens: plan.max_context_tokens,
         });
         PlannedPart {
@@ -271,12 +269,8 @@ struct RankPart<'a> {
     peak_bytes: u64,
     peak_low_bytes: u64,
     peak_high_bytes: u64,
-    /// fits, tight or does_not_fit.
-    outcome: &'static str,
-    /// The lowest ceiling.
-    binding_ceiling: &'static str,
-    /// Bytes between the expected peak and the binding ceiling; negative above it.
-    headroom_bytes: i64,
+    #[serde(flatten)]
+    verdict: VerdictPart,
     max_context_tokens: u64,
 }
 
